@@ -1,0 +1,41 @@
+"""
+The only place that makes locks, events, threads, clocks and counters.
+
+Every other room takes them from here, so that a controlled scheduler can stand in for all of
+them at one seam. Functions look their maker up at call time for the same reason.
+"""
+
+from lmi_runtime._sync.clocks import monotonic, sleep, wall_time
+from lmi_runtime._sync.counters import Counter
+from lmi_runtime._sync.primitives import (
+    Condition,
+    Event,
+    Lock,
+    Queue,
+    QueueEmpty,
+    QueueFull,
+    RLock,
+    Semaphore,
+    ThreadLocal,
+)
+from lmi_runtime._sync.threads import Thread, current_thread_id, spawn, thread_count
+
+__all__ = [
+    "Condition",
+    "Counter",
+    "Event",
+    "Lock",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "RLock",
+    "Semaphore",
+    "Thread",
+    "ThreadLocal",
+    "current_thread_id",
+    "monotonic",
+    "sleep",
+    "spawn",
+    "thread_count",
+    "wall_time",
+]

@@ -1,0 +1,125 @@
+"""
+Every exception the package raises, under one root, grouped by whose move it is.
+
+Each class carries the `error_type` that the Runtime API shows to the platform and to callers,
+where one applies. Source: the error-type filter of the Runtime API keeps values that contain
+``(Runtime|Function).[A-Z][A-Za-z]+``.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "HandlerImportError",
+    "HandlerNotFound",
+    "HandlerSignatureError",
+    "InvalidConcurrency",
+    "LmiError",
+    "MarshalError",
+    "NoActiveRequest",
+    "ResponseTooLarge",
+    "RuntimeApiClosed",
+    "RuntimeApiError",
+    "RuntimeApiUnreachable",
+    "UnmarshalError",
+    "UnsupportedMode",
+]
+
+
+class LmiError(Exception):
+    """Root of every exception this package raises."""
+
+    error_type: str = "Runtime.Unknown"
+
+
+# Your move: the function's configuration or code has to change. Reported once, as an init error.
+
+
+class ConfigurationError(LmiError, ValueError):
+    """The environment or the command line says something that cannot be done."""
+
+    error_type = "Runtime.InvalidConfiguration"
+
+
+class InvalidConcurrency(ConfigurationError):
+    """A concurrency limit is not a whole number of at least 1."""
+
+    error_type = "Runtime.InvalidConcurrency"
+
+
+class UnsupportedMode(ConfigurationError):
+    """The chosen concurrency mode cannot run this handler."""
+
+    error_type = "Runtime.UnsupportedMode"
+
+
+class HandlerImportError(ConfigurationError):
+    """The handler's module could not be imported; the cause is chained."""
+
+    error_type = "Runtime.ImportModuleError"
+
+
+class HandlerNotFound(ConfigurationError):
+    """The handler's name is malformed, or its module has no such attribute."""
+
+    error_type = "Runtime.HandlerNotFound"
+
+
+class HandlerSignatureError(ConfigurationError, TypeError):
+    """The handler cannot be called as ``handler(event, context)`` or ``handler(event)``."""
+
+    error_type = "Runtime.HandlerSignatureError"
+
+
+# Your move: this code asked for a request where there is none.
+
+
+class NoActiveRequest(LmiError, LookupError):
+    """No invocation is being served by the calling task or thread."""
+
+    error_type = "Function.NoActiveRequest"
+
+
+# One invocation's fault: reported to its caller, the loop goes on.
+
+
+class UnmarshalError(LmiError, ValueError):
+    """The event's bytes are not what its content type says."""
+
+    error_type = "Runtime.UnmarshalError"
+
+
+class MarshalError(LmiError, TypeError):
+    """The handler's result cannot be encoded."""
+
+    error_type = "Runtime.MarshalError"
+
+
+class ResponseTooLarge(LmiError, ValueError):
+    """The encoded result is larger than the Runtime API takes (6 291 556 bytes)."""
+
+    error_type = "Function.ResponseSizeTooLarge"
+
+
+class DeadlineExceeded(LmiError, TimeoutError):
+    """The invocation ran into its deadline and was cancelled or abandoned."""
+
+    error_type = "Function.DeadlineExceeded"
+
+
+# The outside broke: the Runtime API.
+
+
+class RuntimeApiError(LmiError, ConnectionError):
+    """The Runtime API answered with something it never should, or not at all."""
+
+    error_type = "Runtime.ApiError"
+
+
+class RuntimeApiClosed(RuntimeApiError):
+    """The Runtime API closed the connection while this process was asked to stop."""
+
+
+class RuntimeApiUnreachable(RuntimeApiError):
+    """No contact with the Runtime API for so long that the environment should be replaced."""

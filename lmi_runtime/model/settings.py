@@ -1,0 +1,167 @@
+"""What the environment and the command line say, read once and frozen."""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lmi_runtime.errors import ConfigurationError, InvalidConcurrency, UnsupportedMode
+
+__all__ = ["LogFormat", "Mode", "Settings"]
+
+
+class Mode(enum.Enum):
+    """
+    How invocations share processes.
+
+    The names are those of ``AWS_LAMBDA_CONCURRENCY_MODE``.
+    """
+
+    ASYNC = "async"
+    """One process per vCPU, each invocation a task."""
+    HYBRID = "hybrid"
+    """One process per vCPU, each invocation a thread."""
+    THREAD = "thread"
+    """One process, each invocation a thread."""
+    PROCESS = "process"
+    """One process per invocation."""
+
+
+class LogFormat(enum.Enum):
+    """How log lines are written."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    Everything the runtime takes from outside.
+
+    Attributes:
+        handler: ``module.attribute`` of the handler.
+        runtime_api: ``host:port`` of the Runtime API.
+        max_concurrency: Invocations this execution environment may serve at once; None on
+            classic Lambda, which serves one.
+        mode: The mode that was asked for, or None to let the handler decide.
+        vcpus: The count that was asked for (``LMI_VCPUS``), or None to detect it.
+        task_root: Directory the handler is imported from.
+        log_format: JSON on Lambda Managed Instances, always.
+        log_level: A `logging` level, or None to leave the root logger's.
+        log_socket: Path of the telemetry FD-provider socket, or None.
+        memory_mb: Memory of the execution environment in MiB, or None.
+        backend: ``asyncio`` or ``trio``.
+        use_uvloop: True or False as asked; None uses it when installed.
+    """
+
+    handler: str
+    runtime_api: str
+    max_concurrency: int | None = None
+    mode: Mode | None = None
+    vcpus: int | None = None
+    task_root: str = ""
+    log_format: LogFormat = LogFormat.TEXT
+    log_level: int | None = None
+    log_socket: str | None = None
+    memory_mb: int | None = None
+    backend: str = "asyncio"
+    use_uvloop: bool | None = None
+
+    @classmethod
+    def from_environ(
+        cls,
+        handler: str | None,
+        environ: Mapping[str, str],
+        *,
+        mode: str | None = None,
+        cwd: str = "",
+    ) -> Settings:
+        """
+        Read the environment of a Lambda function.
+
+        Args:
+            handler: From the command line, or None to take ``_HANDLER``.
+            environ: Usually `os.environ`.
+            mode: From the command line; wins over ``AWS_LAMBDA_CONCURRENCY_MODE``.
+            cwd: Where the handler is looked for unless ``LAMBDA_TASK_ROOT`` is set.
+
+        Raises:
+            ConfigurationError: A variable is missing or makes no sense; the text names it.
+        """
+        name = handler or environ.get("_HANDLER")
+        if not name:
+            raise ConfigurationError(
+                "No handler was named. Run `python -m lmi_runtime module.function` or set _HANDLER."
+            )
+        concurrency = _count(environ, "AWS_LAMBDA_MAX_CONCURRENCY")
+        return cls(
+            handler=name,
+            runtime_api=environ.get("AWS_LAMBDA_RUNTIME_API", ""),
+            max_concurrency=concurrency,
+            mode=_mode(mode or environ.get("AWS_LAMBDA_CONCURRENCY_MODE")),
+            vcpus=_count(environ, "LMI_VCPUS"),
+            task_root=environ.get("LAMBDA_TASK_ROOT") or cwd,
+            log_format=_log_format(environ, managed=concurrency is not None),
+            log_level=_log_level(environ.get("AWS_LAMBDA_LOG_LEVEL")),
+            log_socket=environ.get("_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET") or None,
+            memory_mb=_count(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
+            backend=_backend(environ.get("LMI_BACKEND") or "asyncio"),
+            use_uvloop=_flag(environ, "LMI_UVLOOP"),
+        )
+
+
+def _count(environ: Mapping[str, str], name: str) -> int | None:
+    text = environ.get(name)
+    if text is None or not text.strip():
+        return None
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise InvalidConcurrency(f"{name}={text!r} is not a whole number of at least 1.")
+    return value
+
+
+def _mode(text: str | None) -> Mode | None:
+    if not text:
+        return None
+    try:
+        return Mode(text.strip().lower())
+    except ValueError:
+        known = ", ".join(mode.value for mode in Mode)
+        raise UnsupportedMode(f"Mode {text!r} is not one of {known}.") from None
+
+
+def _log_format(environ: Mapping[str, str], *, managed: bool) -> LogFormat:
+    # Managed Instances take JSON only, whatever the variable says.
+    if managed or environ.get("AWS_LAMBDA_LOG_FORMAT", "").lower() == "json":
+        return LogFormat.JSON
+    return LogFormat.TEXT
+
+
+def _log_level(text: str | None) -> int | None:
+    if not text:
+        return None
+    levels = logging.getLevelNamesMapping() | {"TRACE": logging.DEBUG}
+    return levels.get(text.upper())
+
+
+def _backend(text: str) -> str:
+    if text not in ("asyncio", "trio"):
+        raise ConfigurationError(f"LMI_BACKEND={text!r} is neither 'asyncio' nor 'trio'.")
+    return text
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool | None:
+    text = environ.get(name, "").strip().lower()
+    if not text:
+        return None
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("0", "false", "no", "off"):
+        return False
+    raise ConfigurationError(f"{name}={text!r} is neither on (1) nor off (0).")
