@@ -10,6 +10,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigurationError",
+    "ContextUnmarshalError",
     "DeadlineExceeded",
     "HandlerImportError",
     "HandlerNotFound",
@@ -24,6 +25,7 @@ __all__ = [
     "RuntimeApiUnreachable",
     "UnmarshalError",
     "UnsupportedMode",
+    "VariableNotSet",
 ]
 
 
@@ -81,6 +83,12 @@ class NoActiveRequest(LmiError, LookupError):
     error_type = "Function.NoActiveRequest"
 
 
+class VariableNotSet(LmiError, AttributeError, LookupError):
+    """A request-scoped variable was read that has neither a value nor a default."""
+
+    error_type = "Function.VariableNotSet"
+
+
 # One invocation's fault: reported to its caller, the loop goes on.
 
 
@@ -88,6 +96,12 @@ class UnmarshalError(LmiError, ValueError):
     """The event's bytes are not what its content type says."""
 
     error_type = "Runtime.UnmarshalError"
+
+
+class ContextUnmarshalError(UnmarshalError):
+    """A header that describes the caller, and should hold a JSON object, does not."""
+
+    error_type = "Runtime.LambdaContextUnmarshalError"
 
 
 class MarshalError(LmiError, TypeError):

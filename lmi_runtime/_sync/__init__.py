@@ -16,9 +16,16 @@ from lmi_runtime._sync.primitives import (
     QueueFull,
     RLock,
     Semaphore,
+    SimpleQueue,
     ThreadLocal,
 )
-from lmi_runtime._sync.threads import Thread, current_thread_id, spawn, thread_count
+from lmi_runtime._sync.threads import (
+    Thread,
+    ThreadPoolExecutor,
+    current_thread_id,
+    spawn,
+    thread_count,
+)
 
 __all__ = [
     "Condition",
@@ -30,8 +37,10 @@ __all__ = [
     "QueueFull",
     "RLock",
     "Semaphore",
+    "SimpleQueue",
     "Thread",
     "ThreadLocal",
+    "ThreadPoolExecutor",
     "current_thread_id",
     "monotonic",
     "sleep",

@@ -14,6 +14,7 @@ __all__ = [
     "QueueFull",
     "RLock",
     "Semaphore",
+    "SimpleQueue",
     "ThreadLocal",
 ]
 
@@ -26,3 +27,4 @@ ThreadLocal = threading.local
 Queue = queue.Queue
 QueueEmpty = queue.Empty
 QueueFull = queue.Full
+SimpleQueue = queue.SimpleQueue

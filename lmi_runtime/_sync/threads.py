@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 
-__all__ = ["Thread", "current_thread_id", "spawn", "thread_count"]
+__all__ = ["Thread", "ThreadPoolExecutor", "current_thread_id", "spawn", "thread_count"]
 
 Thread = threading.Thread
 current_thread_id = threading.get_ident

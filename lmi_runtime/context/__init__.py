@@ -1,0 +1,35 @@
+"""
+Which request is this code serving: the current request, and variables scoped to it.
+
+Everything here rests on `contextvars`. A task, or a thread started through `spawn_thread`,
+`ContextThreadPoolExecutor`, `asyncio.to_thread` or `anyio.to_thread`, runs in a copy of its
+starter's context and therefore serves the same request. Every other thread serves none.
+"""
+
+from lmi_runtime.context.active import current, enter, peek
+from lmi_runtime.context.lambda_context import (
+    Client,
+    ClientContext,
+    CognitoIdentity,
+    FunctionEnvironment,
+    LambdaContext,
+)
+from lmi_runtime.context.request import Request
+from lmi_runtime.context.scope import RequestScope, scoped
+from lmi_runtime.context.threads import ContextThreadPoolExecutor, spawn_thread
+
+__all__ = [
+    "Client",
+    "ClientContext",
+    "CognitoIdentity",
+    "ContextThreadPoolExecutor",
+    "FunctionEnvironment",
+    "LambdaContext",
+    "Request",
+    "RequestScope",
+    "current",
+    "enter",
+    "peek",
+    "scoped",
+    "spawn_thread",
+]

@@ -1,0 +1,66 @@
+"""The current request of a task or thread."""
+
+from __future__ import annotations
+
+from lmi_runtime.context._registry import declare
+from lmi_runtime.context.request import Request
+from lmi_runtime.errors import NoActiveRequest
+
+__all__ = ["current", "enter", "peek"]
+
+_variable = declare(__name__, "Active", ["request"])["request"]
+_get = _variable.get
+_set = _variable.set
+
+
+def enter(request: Request) -> None:
+    """
+    Make `request` the current one in the calling context.
+
+    There is no way back on purpose: give every invocation a context of its own, as in
+    ``Context().run(enter, request)``, and run its code in that.
+
+    Thread safety: changes the calling context only.
+    """
+    _set(request)
+
+
+def current() -> Request:
+    """
+    The request that the calling task or thread is serving.
+
+    Raises:
+        NoActiveRequest: This code does not belong to a request, or belongs to one that has
+            been answered already. The text says what to do about it.
+
+    Thread safety: from any task or thread.
+    """
+    request: Request | None = _get(None)
+    if request is None:
+        raise NoActiveRequest(_OUTSIDE)
+    if request.ended:
+        raise NoActiveRequest(_ENDED.format(request.request_id))
+    return request
+
+
+def peek() -> Request | None:
+    """
+    Like `current()`, but None outside a request, and a request that has ended as well.
+
+    For logs: a line written by a task that outlived its request still belongs to it.
+
+    Thread safety: from any task or thread. Never raises.
+    """
+    request: Request | None = _get(None)
+    return request
+
+
+_OUTSIDE = (
+    "This code is not serving a request. Ask for the request inside the handler, and start "
+    "threads that need it with lmi_runtime.spawn_thread, ContextThreadPoolExecutor, "
+    "asyncio.to_thread or anyio.to_thread: a plain thread or executor starts without one."
+)
+_ENDED = (
+    "Request {} has been answered already, and this task or thread outlived it. Wait for "
+    "background work before the handler returns, or pass it the values it needs."
+)
