@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 
 __all__ = [
@@ -60,11 +60,12 @@ class Streaming:
 
     Attributes:
         chunks: Non-empty byte strings. Raises `StreamFailed` when user code fails midway.
-            The first chunk has been made already: a failure before it is a `Failure`.
+            The first chunk has been made already: a failure before it is a `Failure`. Whoever
+            takes the chunks closes the generator, however it ends.
         content_type: Content type of the whole stream.
     """
 
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes, None]
     content_type: str = "application/octet-stream"
 
 

@@ -1,0 +1,341 @@
+"""
+The dispatch loop: poll, place, serve, answer.
+
+The Runtime API queues nothing: an event that finds no waiting poll is refused at once. So polls
+are detached from handlers, and a slot's admission token is given back just *before* its answer
+is posted: the next poll is on the wire when the caller, answered, calls again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from functools import partial
+
+import anyio
+
+from lmi_runtime.context import enter
+from lmi_runtime.dispatch.answers import Answers
+from lmi_runtime.dispatch.deadlines import Act
+from lmi_runtime.dispatch.keeper import DeadlineKeeper
+from lmi_runtime.dispatch.kernel import Kernel, current_kernel
+from lmi_runtime.dispatch.slots import Slot
+from lmi_runtime.dispatch.threads import HandlerThreads
+from lmi_runtime.errors import DeadlineExceeded, RuntimeApiClosed
+from lmi_runtime.model import (
+    Entry,
+    EntryKind,
+    Failure,
+    InFlightLedger,
+    Invocation,
+    Outcome,
+    PostVerdict,
+    RuntimeApi,
+    Streaming,
+)
+
+__all__ = ["DispatchHooks", "DispatchOptions", "DispatchStatistics", "Dispatcher"]
+
+logger = logging.getLogger("lmi_runtime.dispatch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchOptions:
+    """
+    How one worker admits invocations.
+
+    Attributes:
+        limit: Polls this worker may have waiting, and invocations it is meant to serve at once.
+        spare: Admission tokens beyond `limit`. One keeps a poll on the wire while `limit`
+            invocations run, which closes the gap between an answer and the next poll.
+        repoll_first: Give the token back before the answer is posted. Classic Lambda, whose
+            environment freezes once it has answered and polls again, wants the opposite.
+    """
+
+    limit: int
+    spare: int = 1
+    repoll_first: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchHooks:
+    """
+    What others want to know. Called on the loop thread; they must not block or raise.
+
+    Attributes:
+        placed: An invocation is about to be served.
+        left: An invocation's code has ended; its answer is not posted yet.
+    """
+
+    placed: Callable[[Slot], None] | None = None
+    left: Callable[[Slot], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchStatistics:
+    """
+    One consistent reading of a dispatcher, taken on its loop thread.
+
+    Attributes:
+        served: Answers the platform accepted.
+        failed: Of those, the errors.
+        stale: Answers that came too late, or for an invocation the platform no longer knew.
+        lost: Answers the platform did not take for any other reason.
+        overran: Invocations that ran into their deadline.
+        polls: Polls waiting now.
+        running: Invocations whose code runs now.
+        quarantined: Of those, the ones that were answered for already.
+    """
+
+    served: int
+    failed: int
+    stale: int
+    lost: int
+    overran: int
+    polls: int
+    running: int
+    quarantined: int
+
+
+class Dispatcher:
+    """
+    Serves the invocations of one Runtime API with one handler until it is drained.
+
+    Thread safety: loop thread only.
+    """
+
+    def __init__(
+        self,
+        api: RuntimeApi,
+        entry: Entry,
+        options: DispatchOptions,
+        *,
+        ledger: InFlightLedger,
+        hooks: DispatchHooks | None = None,
+    ) -> None:
+        """
+        Args:
+            api: Where events come from and answers go.
+            entry: The handler.
+            options: How many invocations at once.
+            ledger: Mirrors what is in flight to whoever answers should this process die.
+            hooks: See `DispatchHooks`.
+        """
+        self._api = api
+        self._entry = entry
+        self._options = options
+        self._ledger = ledger
+        self._hooks = hooks or DispatchHooks()
+        # Everything from here on: loop thread only.
+        self._slots: set[Slot] = set()
+        self._threads = HandlerThreads()
+        self._answers = Answers(api, ledger)
+        self._keeper = DeadlineKeeper(self._slots, self._overran)
+        self._kernel: Kernel
+        self._tokens: anyio.Semaphore
+        self._pristine: Context
+        self._stopped = anyio.Event()
+        self._emptied = anyio.Event()
+        self._draining = False
+        self._polls = 0
+        self._overruns = 0
+
+    # ---- life
+
+    async def run(self, *, started: Callable[[], None] = lambda: None) -> None:
+        """
+        Poll and serve; returns once `drain` is done.
+
+        Args:
+            started: Called when every poll is about to be written.
+
+        Raises:
+            RuntimeApiUnreachable: The platform is gone; the process should exit.
+        """
+        tokens = self._options.limit + self._options.spare
+        self._tokens = anyio.Semaphore(tokens, fast_acquire=True)
+        self._pristine = copy_context()
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._kernel = current_kernel(tasks)
+                tasks.start_soon(self._keeper.run)
+                for _ in range(self._options.limit):
+                    tasks.start_soon(self._poll)
+                started()
+                await self._stopped.wait()
+                tasks.cancel_scope.cancel()  # the waiting polls; the process ends now
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        finally:
+            self._threads.close()
+
+    async def drain(self, timeout_s: float) -> bool:
+        """
+        Take no more events, wait for what is in flight, and let `run` return.
+
+        Waiting polls are left alone until the very end, and an event that reaches one is still
+        served: an abandoned poll loses the event that is routed to it.
+
+        Args:
+            timeout_s: Seconds to wait at most.
+
+        Returns:
+            Whether everything in flight was answered.
+        """
+        self._draining = True
+        self._api.stopping()
+        with anyio.move_on_after(timeout_s):
+            # An event may have reached a poll whose task has not had its turn yet.
+            await self._kernel.turn()
+            while self._slots:
+                self._emptied = anyio.Event()
+                await self._emptied.wait()
+        self._stopped.set()
+        return not self._slots
+
+    def statistics(self) -> DispatchStatistics:
+        """What happened so far, and what is going on."""
+        tally = self._answers.tally
+        running = [slot for slot in self._slots if not slot.left]
+        return DispatchStatistics(
+            served=tally[PostVerdict.ACCEPTED],
+            failed=self._answers.failed,
+            stale=tally[PostVerdict.STALE],
+            lost=tally[PostVerdict.LOST] + tally[PostVerdict.TOO_LARGE],
+            overran=self._overruns,
+            polls=self._polls,
+            running=len(running),
+            quarantined=sum(slot.settled for slot in running),
+        )
+
+    # ---- one invocation, in the order it happens
+
+    async def _poll(self) -> None:
+        while not self._draining:
+            await self._tokens.acquire()
+            self._polls += 1
+            try:
+                invocation = await self._api.next()
+            except RuntimeApiClosed:
+                return
+            finally:
+                self._polls -= 1
+            self._place(invocation)
+
+    def _place(self, invocation: Invocation) -> None:
+        entry = self._entry
+        acts_at_s = invocation.deadline_s
+        if acts_at_s is not None and entry.cancel_at_deadline:
+            acts_at_s -= entry.deadline_margin_s
+        is_task = entry.kind is EntryKind.TASK
+        slot = Slot(
+            invocation,
+            self._pristine.copy(),
+            ticket=self._ledger.begin(invocation),
+            acts_at_s=acts_at_s,
+            cancellable=is_task,
+            report_only=not entry.cancel_at_deadline,
+        )
+        self._slots.add(slot)
+        slot.context.run(enter, slot.request)
+        if self._hooks.placed is not None:
+            self._hooks.placed(slot)
+        if is_task:
+            self._kernel.start(slot.context, self._serve_task, slot)
+        else:
+            self._threads.run(partial(self._serve_thread, slot))
+        if acts_at_s is not None:
+            self._keeper.watch(acts_at_s)
+
+    async def _serve_task(self, slot: Slot) -> None:
+        outcome: Outcome | None = None
+        if not slot.cancelling:
+            outcome = await self._kernel.run(slot, self._entry.serve(slot.invocation))
+        await self._finish(slot, outcome or _cancelled(slot))
+
+    def _serve_thread(self, slot: Slot) -> None:
+        """Runs on a handler's thread."""
+        outcome = slot.context.run(self._entry.serve_blocking, slot.invocation)
+        # Only now, outside its context, may the loop thread enter that context.
+        self._kernel.call_soon_threadsafe(self._thread_ended, slot, outcome)
+
+    def _thread_ended(self, slot: Slot, outcome: Outcome) -> None:
+        self._threads.left()
+        self._kernel.start(slot.context, partial(self._finish, outcome=outcome), slot)
+
+    async def _finish(self, slot: Slot, outcome: Outcome) -> None:
+        mine = slot.settle()
+        if not isinstance(outcome, Streaming):
+            await self._leave(slot)
+            if mine:
+                await self._answers.post(slot, outcome)
+        elif mine:
+            ended = partial(self._leave, slot)
+            cancelled = partial(_cancelled, slot)
+            await self._answers.stream(
+                slot, outcome, self._kernel, ended=ended, cancelled=cancelled
+            )
+        else:
+            await outcome.chunks.aclose()
+            await self._leave(slot)
+        if not mine:
+            logger.warning("The code of an invocation that was answered for has ended.")
+        if not self._options.repoll_first:
+            self._tokens.release()
+        self._let_go(slot)
+
+    async def _leave(self, slot: Slot) -> None:
+        """The code of `slot` has ended; what is left to do is to answer."""
+        slot.left = True
+        slot.request.end()
+        if self._hooks.left is not None:
+            self._hooks.left(slot)
+        if self._options.repoll_first:
+            self._tokens.release()
+            # A turn of the loop, in which the poll that got the token goes out on the wire.
+            await self._kernel.turn()
+
+    def _let_go(self, slot: Slot) -> None:
+        slot.holds -= 1
+        if slot.holds == 0:
+            self._slots.discard(slot)
+            if not self._slots:
+                self._emptied.set()
+
+    # ---- deadlines
+
+    def _overran(self, slot: Slot, act: Act) -> None:
+        self._overruns += not slot.overran
+        slot.overran = True
+        if act is Act.CANCEL:
+            slot.cancel()
+            return
+        # A copy, because the code that overran is still inside the context itself.
+        context = slot.context.copy()
+        if act is Act.REPORT:
+            context.run(logger.warning, "The invocation is past its deadline and still runs.")
+            return
+        slot.settle()
+        slot.holds += 1
+        self._kernel.start(context, self._answer_for, slot)
+
+    async def _answer_for(self, slot: Slot) -> None:
+        usable = self._options.limit - self.statistics().quarantined
+        logger.warning(
+            "The handler did not end at its deadline and was answered for. Its slot is "
+            "quarantined until it ends; %d of %d slots are usable.",
+            max(usable, 0),
+            self._options.limit,
+        )
+        await self._answers.post(slot, _cancelled(slot))
+        self._let_go(slot)
+
+
+def _cancelled(slot: Slot) -> Failure:
+    """The answer for code that was stopped, or that would not stop."""
+    if not slot.overran:
+        return Failure("Function.CancelledError", "CancelledError", "The handler cancelled itself.")
+    message = "The handler was still running when its deadline came."
+    return Failure(DeadlineExceeded.error_type, DeadlineExceeded.__name__, message)

@@ -1,0 +1,1 @@
+"""What tests and benchmarks share: harnesses, never test cases."""
