@@ -7,7 +7,6 @@ from lmi_runtime.dispatch.loop import (
     DispatchStatistics,
 )
 from lmi_runtime.dispatch.slots import Slot
-from lmi_runtime.dispatch.stall import StallWatchdog
 
 __all__ = [
     "DispatchHooks",
@@ -15,5 +14,4 @@ __all__ = [
     "DispatchStatistics",
     "Dispatcher",
     "Slot",
-    "StallWatchdog",
 ]

@@ -94,10 +94,7 @@ class Answers:
     def _note(self, slot: Slot, result: PostResult, *, failed: bool) -> None:
         self._ledger.end(slot.ticket)
         self.tally[result.verdict] += 1
-        if result.verdict is PostVerdict.ACCEPTED:
-            self.failed += failed
-        else:
-            logger.warning("The answer was not taken: %s. %s", result.verdict.value, result.detail)
+        self.failed += failed and result.verdict is PostVerdict.ACCEPTED
 
 
 def log_failure(failure: Failure) -> None:

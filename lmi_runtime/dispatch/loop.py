@@ -22,6 +22,7 @@ from lmi_runtime.dispatch.deadlines import Act
 from lmi_runtime.dispatch.keeper import DeadlineKeeper
 from lmi_runtime.dispatch.kernel import Kernel, current_kernel
 from lmi_runtime.dispatch.slots import Slot
+from lmi_runtime.dispatch.stall import StallWatchdog
 from lmi_runtime.dispatch.threads import HandlerThreads
 from lmi_runtime.errors import DeadlineExceeded, RuntimeApiClosed
 from lmi_runtime.model import (
@@ -52,11 +53,14 @@ class DispatchOptions:
             invocations run, which closes the gap between an answer and the next poll.
         repoll_first: Give the token back before the answer is posted. Classic Lambda, whose
             environment freezes once it has answered and polls again, wants the opposite.
+        stall_threshold_s: Seconds for which the loop may not turn before the watchdog names the
+            code that blocks it; None runs no watchdog.
     """
 
     limit: int
     spare: int = 1
     repoll_first: bool = True
+    stall_threshold_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,9 +161,11 @@ class Dispatcher:
         tokens = self._options.limit + self._options.spare
         self._tokens = anyio.Semaphore(tokens, fast_acquire=True)
         self._pristine = copy_context()
+        watchdog = None
         try:
             async with anyio.create_task_group() as tasks:
                 self._kernel = current_kernel(tasks)
+                watchdog = self._watchdog()
                 tasks.start_soon(self._keeper.run)
                 for _ in range(self._options.limit):
                     tasks.start_soon(self._poll)
@@ -170,6 +176,8 @@ class Dispatcher:
             raise group.exceptions[0] from None
         finally:
             self._threads.close()
+            if watchdog is not None:
+                watchdog.stop()
 
     async def drain(self, timeout_s: float) -> bool:
         """
@@ -209,6 +217,14 @@ class Dispatcher:
             running=len(running),
             quarantined=sum(slot.settled for slot in running),
         )
+
+    def _watchdog(self) -> StallWatchdog | None:
+        threshold_s = self._options.stall_threshold_s
+        if threshold_s is None:
+            return None
+        watchdog = StallWatchdog(self._kernel.call_soon_threadsafe, threshold_s=threshold_s)
+        watchdog.start()
+        return watchdog
 
     # ---- one invocation, in the order it happens
 

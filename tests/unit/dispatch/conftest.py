@@ -53,10 +53,16 @@ class Bench:
 
 @asynccontextmanager
 async def serving(
-    code: Callable[[Invocation], Any], *, limit: int = 2, spare: int = 1, **entry: Any
+    code: Callable[[Invocation], Any],
+    *,
+    limit: int = 2,
+    spare: int = 1,
+    stall_threshold_s: float | None = None,
+    **entry: Any,
 ) -> AsyncIterator[Bench]:
     """A dispatcher serving `code`; drained, with everything answered, on the way out."""
-    bench = Bench(StubEntry(code, **entry), DispatchOptions(limit=limit, spare=spare))
+    options = DispatchOptions(limit=limit, spare=spare, stall_threshold_s=stall_threshold_s)
+    bench = Bench(StubEntry(code, **entry), options)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.dispatcher.run)
