@@ -9,12 +9,16 @@ where one applies. Source: the error-type filter of the Runtime API keeps values
 from __future__ import annotations
 
 __all__ = [
+    "BuiltInModuleConflict",
     "ConfigurationError",
     "ContextUnmarshalError",
     "DeadlineExceeded",
     "HandlerImportError",
+    "HandlerModuleRaised",
+    "HandlerNameMalformed",
     "HandlerNotFound",
     "HandlerSignatureError",
+    "HandlerSyntaxError",
     "InvalidConcurrency",
     "LmiError",
     "MarshalError",
@@ -62,10 +66,42 @@ class HandlerImportError(ConfigurationError):
     error_type = "Runtime.ImportModuleError"
 
 
+class BuiltInModuleConflict(HandlerImportError):
+    """The handler's module has the name of one that is built into Python."""
+
+    error_type = "Runtime.BuiltInModuleConflict"
+
+
+class HandlerSyntaxError(HandlerImportError):
+    """The handler's module does not compile; the `SyntaxError` is chained."""
+
+    error_type = "Runtime.UserCodeSyntaxError"
+
+
+class HandlerModuleRaised(HandlerImportError):
+    """
+    The handler's module raised while it was imported; what it raised is chained.
+
+    Args:
+        message: What to tell the user.
+        error_type: ``Function.<Class>`` of what was raised.
+    """
+
+    def __init__(self, message: str, *, error_type: str) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
 class HandlerNotFound(ConfigurationError):
-    """The handler's name is malformed, or its module has no such attribute."""
+    """The handler's module has no such attribute, or it cannot be called."""
 
     error_type = "Runtime.HandlerNotFound"
+
+
+class HandlerNameMalformed(HandlerNotFound):
+    """The handler's name is not ``module.function``."""
+
+    error_type = "Runtime.MalformedHandlerName"
 
 
 class HandlerSignatureError(ConfigurationError, TypeError):
