@@ -28,7 +28,7 @@ __all__ = [
     "quote_id",
 ]
 
-Headers = tuple[tuple[bytes, bytes], ...]
+Headers = tuple[tuple[str, str], ...]
 
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -73,7 +73,7 @@ class ResponseParser:
         # Makes a cycle of two objects per connection; connections are few and live long.
         self._llhttp = httptools.HttpResponseParser(self)
 
-    def feed(self, data: bytes) -> Response | None:
+    def feed(self, data: bytes | memoryview) -> Response | None:
         """
         Take the next bytes; return the response they complete, if they do.
 
@@ -154,7 +154,7 @@ class ResponseParser:
 
 
 def build_request(
-    method: bytes, path: bytes, host: bytes, headers: Headers = (), body: bytes | None = None
+    method: str, path: str, host: str, headers: Headers = (), body: bytes | None = None
 ) -> bytes:
     """
     Build a whole request.
@@ -168,14 +168,10 @@ def build_request(
         headers: Already safe, see `header_text`.
         body: None leaves out ``Content-Length``: there is no body, or it is sent in chunks.
     """
-    lines = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (method, path, host)]
-    lines += [b"%b: %b\r\n" % header for header in headers]
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{_lines(headers)}"
     if body is None:
-        lines.append(b"\r\n")
-    else:
-        lines.append(b"Content-Length: %d\r\n\r\n" % len(body))
-        lines.append(body)
-    return b"".join(lines)
+        return f"{head}\r\n".encode("latin-1")
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body
 
 
 def build_chunk(data: bytes) -> bytes:
@@ -185,24 +181,28 @@ def build_chunk(data: bytes) -> bytes:
 
 def build_last_chunk(trailers: Headers) -> bytes:
     """Build the end of a chunked body, with trailers."""
-    return b"0\r\n%b\r\n" % b"".join([b"%b: %b\r\n" % trailer for trailer in trailers])
+    return f"0\r\n{_lines(trailers)}\r\n".encode("latin-1")
 
 
-def header_text(text: str, *, limit: int = 1024) -> bytes:
+def _lines(headers: Headers) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in headers])
+
+
+def header_text(text: str, *, limit: int = 1024) -> str:
     """
-    Make any text a header value, at most `limit` bytes of it.
+    Make any text a header value of at most `limit` characters.
 
     Whatever is not printable ASCII becomes ``_``: text from user code must not be able to end
     a header and begin another.
     """
     if not (text.isascii() and text.isprintable()):
         text = _UNSAFE_IN_HEADERS.sub("_", text)
-    return text[:limit].strip().encode("ascii")
+    return text[:limit].strip()
 
 
-def quote_id(request_id: str) -> bytes:
+def quote_id(request_id: str) -> str:
     """Percent-encode a request id for a path."""
     if _PLAIN_ID.fullmatch(request_id):
-        return request_id.encode("ascii")
+        return request_id
     # Ids are decoded as Latin-1, see `protocol`; encoded the same way they come back whole.
-    return quote(request_id, safe="", encoding="latin-1", errors="replace").encode("ascii")
+    return quote(request_id, safe="", encoding="latin-1", errors="replace")

@@ -54,17 +54,17 @@ MAX_XRAY_CAUSE_BYTES = 64 * 1024
 _MAX_TRAILER_BODY_BYTES = 64 * 1024
 _MAX_MESSAGE_CHARACTERS = 64 * 1024
 _MAX_NAME_CHARACTERS = 1024
-_MAX_ERROR_TYPE_BYTES = 256
+_MAX_ERROR_TYPE_CHARACTERS = 256
 _MAX_DETAIL_CHARACTERS = 200
 
-_RUNTIME = b"/2018-06-01/runtime/"
-_EXTENSION = b"/2020-01-01/extension/"
+_RUNTIME = "/2018-06-01/runtime/"
+_EXTENSION = "/2020-01-01/extension/"
 
-_ERROR_TYPE = b"Lambda-Runtime-Function-Error-Type"
-_ERROR_BODY = b"Lambda-Runtime-Function-Error-Body"
-_INVOCATION_ID = b"Lambda-Runtime-Invocation-Id"
-_XRAY_CAUSE = b"Lambda-Runtime-Function-XRay-Error-Cause"
-_JSON: tuple[bytes, bytes] = (b"Content-Type", b"application/json")
+_ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
+_ERROR_BODY = "Lambda-Runtime-Function-Error-Body"
+_INVOCATION_ID = "Lambda-Runtime-Invocation-Id"
+_XRAY_CAUSE = "Lambda-Runtime-Function-XRay-Error-Cause"
+_JSON = ("Content-Type", "application/json")
 
 # Polls ---------------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ def _error_type_of(response: Response) -> str:
 
 def _detail(response: Response) -> str:
     # The error type and never the body, which may be an event: no request data in the log.
-    error_type = header_text(_error_type_of(response), limit=_MAX_DETAIL_CHARACTERS).decode()
+    error_type = header_text(_error_type_of(response), limit=_MAX_DETAIL_CHARACTERS)
     return f"{response.status} {error_type}".rstrip()
 
 
@@ -214,7 +214,7 @@ class Requests:
 
     def __init__(self, address: str) -> None:
         self._host = header_text(address)
-        self.poll = build_request(b"GET", _RUNTIME + b"invocation/next", self._host)
+        self.poll = build_request("GET", _RUNTIME + "invocation/next", self._host)
 
     def response(self, invocation: Invocation, success: Success) -> bytes:
         """
@@ -222,63 +222,63 @@ class Requests:
 
         There is no response-mode header: the Runtime API rejects ``buffered``.
         """
-        content_type = header_text(success.content_type) or b"application/octet-stream"
-        headers = ((b"Content-Type", content_type), *_echo(invocation.invocation_id))
-        return self._post(_path(invocation.request_id, b"/response"), headers, success.body)
+        content_type = header_text(success.content_type) or "application/octet-stream"
+        headers = (("Content-Type", content_type), *_echo(invocation.invocation_id))
+        return self._post(_path(invocation.request_id, "/response"), headers, success.body)
 
     def error(self, request_id: str, invocation_id: str | None, failure: Failure) -> bytes:
         """Build the request for an error."""
         headers = (_JSON, _type_header(failure), *_xray_header(failure), *_echo(invocation_id))
-        return self._post(_path(request_id, b"/error"), headers, error_body(failure, request_id))
+        return self._post(_path(request_id, "/error"), headers, error_body(failure, request_id))
 
     def init_error(self, failure: Failure) -> bytes:
         """Build the request that says that this environment cannot start."""
         headers = (_JSON, _type_header(failure), *_xray_header(failure))
-        return self._post(_RUNTIME + b"init/error", headers, error_body(failure, ""))
+        return self._post(_RUNTIME + "init/error", headers, error_body(failure, ""))
 
     def stream_head(self, invocation: Invocation, head: Streaming) -> bytes:
         """Build the start of a streamed response; chunks follow."""
-        content_type = header_text(head.content_type) or b"application/octet-stream"
+        content_type = header_text(head.content_type) or "application/octet-stream"
         headers = (
-            (b"Content-Type", content_type),
-            (b"Lambda-Runtime-Function-Response-Mode", b"streaming"),
-            (b"Transfer-Encoding", b"chunked"),
-            (b"Trailer", b"%b, %b" % (_ERROR_TYPE, _ERROR_BODY)),
+            ("Content-Type", content_type),
+            ("Lambda-Runtime-Function-Response-Mode", "streaming"),
+            ("Transfer-Encoding", "chunked"),
+            ("Trailer", f"{_ERROR_TYPE}, {_ERROR_BODY}"),
             *_echo(invocation.invocation_id),
         )
-        return self._post(_path(invocation.request_id, b"/response"), headers, None)
+        return self._post(_path(invocation.request_id, "/response"), headers, None)
 
     def register_extension(self, name: str) -> bytes:
         """Build the request that registers an extension that wants no events."""
-        headers = (_JSON, (b"Lambda-Extension-Name", header_text(name)))
-        return self._post(_EXTENSION + b"register", headers, b'{"events":[]}')
+        headers = (_JSON, ("Lambda-Extension-Name", header_text(name)))
+        return self._post(_EXTENSION + "register", headers, b'{"events":[]}')
 
     def extension_poll(self, extension_id: str) -> bytes:
         """Build the extension's poll, which for one that wants no events never ends."""
-        headers = ((b"Lambda-Extension-Identifier", header_text(extension_id)),)
-        return build_request(b"GET", _EXTENSION + b"event/next", self._host, headers)
+        headers = (("Lambda-Extension-Identifier", header_text(extension_id)),)
+        return build_request("GET", _EXTENSION + "event/next", self._host, headers)
 
-    def _post(self, path: bytes, headers: Headers, body: bytes | None) -> bytes:
-        return build_request(b"POST", path, self._host, headers, body)
+    def _post(self, path: str, headers: Headers, body: bytes | None) -> bytes:
+        return build_request("POST", path, self._host, headers, body)
 
 
 def failure_trailers(failure: Failure, request_id: str) -> bytes:
     """Build the end of a streamed response that failed midway."""
     body = error_body(failure, request_id, limit_bytes=_MAX_TRAILER_BODY_BYTES)
-    return build_last_chunk((_type_header(failure), (_ERROR_BODY, base64.b64encode(body))))
+    return build_last_chunk((_type_header(failure), (_ERROR_BODY, base64.b64encode(body).decode())))
 
 
-def _path(request_id: str, end: bytes) -> bytes:
-    return b"%binvocation/%b%b" % (_RUNTIME, quote_id(request_id), end)
+def _path(request_id: str, end: str) -> str:
+    return f"{_RUNTIME}invocation/{quote_id(request_id)}{end}"
 
 
 def _echo(invocation_id: str | None) -> Headers:
     return ((_INVOCATION_ID, header_text(invocation_id)),) if invocation_id else ()
 
 
-def _type_header(failure: Failure) -> tuple[bytes, bytes]:
-    error_type = header_text(failure.error_type, limit=_MAX_ERROR_TYPE_BYTES)
-    return _ERROR_TYPE, error_type or b"Runtime.Unknown"
+def _type_header(failure: Failure) -> tuple[str, str]:
+    error_type = header_text(failure.error_type, limit=_MAX_ERROR_TYPE_CHARACTERS)
+    return _ERROR_TYPE, error_type or "Runtime.Unknown"
 
 
 def _xray_header(failure: Failure) -> Headers:
@@ -288,7 +288,7 @@ def _xray_header(failure: Failure) -> Headers:
     # Dropped, not mended: a mended cause would no longer be the JSON that X-Ray reads.
     if any(byte < 0x20 or byte == 0x7F for byte in cause):
         return ()
-    return ((_XRAY_CAUSE, cause),)
+    return ((_XRAY_CAUSE, cause.decode("latin-1")),)
 
 
 # Error bodies --------------------------------------------------------------------------------
