@@ -15,7 +15,6 @@ TESTS ?=
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
-# A venv that CI moves between interpreters must not believe another one's stamp.
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -33,8 +32,8 @@ $(STAMP): pyproject.toml
 
 test: venv
 	@$(BIN)/python -m compileall -q lmi_runtime
-	@$(BIN)/python -m scripts.fetch_rie || true
-	$(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS) $(TESTS)
+	-@$(BIN)/python -m scripts.fetch_rie
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_ARGS) $(TESTS)
 
 demo: venv
 	@$(BIN)/python -m compileall -q lmi_runtime
@@ -44,7 +43,7 @@ check: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
 
 docs: venv
-	$(BIN)/python -m mkdocs build --strict --config-file docs/mkdocs.yml --site-dir $(CURDIR)/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/mkdocs.yml --site-dir $(CURDIR)/site
 
 bench: venv
 	@$(BIN)/python -m compileall -q lmi_runtime
