@@ -4,7 +4,10 @@ from lmi_runtime.emulator.answers import Answer
 from lmi_runtime.emulator.audit import Violation
 from lmi_runtime.emulator.facts import Clock, EmulatorStatistics
 from lmi_runtime.emulator.faults import Fault, FaultKind, FaultScript
+from lmi_runtime.emulator.lines import LogLine
+from lmi_runtime.emulator.load import LoadOptions, LoadProgress, LoadReport, run_load
 from lmi_runtime.emulator.options import EmulatorOptions
+from lmi_runtime.emulator.process import LocalEnvironment
 from lmi_runtime.emulator.server import Emulator
 
 __all__ = [
@@ -16,5 +19,11 @@ __all__ = [
     "Fault",
     "FaultKind",
     "FaultScript",
+    "LoadOptions",
+    "LoadProgress",
+    "LoadReport",
+    "LocalEnvironment",
+    "LogLine",
     "Violation",
+    "run_load",
 ]
