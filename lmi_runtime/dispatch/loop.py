@@ -138,10 +138,12 @@ class Dispatcher:
         self._answers = Answers(api, ledger)
         self._keeper = DeadlineKeeper(self._slots, self._overran)
         self._kernel: Kernel
+        self._running = False
         self._tokens: anyio.Semaphore
         self._pristine: Context
         self._stopped = anyio.Event()
         self._emptied = anyio.Event()
+        self._emptied.set()
         self._draining = False
         self._polls = 0
         self._overruns = 0
@@ -165,6 +167,7 @@ class Dispatcher:
         try:
             async with anyio.create_task_group() as tasks:
                 self._kernel = current_kernel(tasks)
+                self._running = True
                 watchdog = self._watchdog()
                 tasks.start_soon(self._keeper.run)
                 for _ in range(self._options.limit):
@@ -195,10 +198,12 @@ class Dispatcher:
         self._draining = True
         self._api.stopping()
         with anyio.move_on_after(timeout_s):
-            # An event may have reached a poll whose task has not had its turn yet.
-            await self._kernel.turn()
+            if self._running:
+                # An event may have reached a poll whose task has not had its turn yet.
+                await self._kernel.turn()
             while self._slots:
-                self._emptied = anyio.Event()
+                if self._emptied.is_set():
+                    self._emptied = anyio.Event()
                 await self._emptied.wait()
         self._stopped.set()
         return not self._slots

@@ -60,7 +60,7 @@ class _Entry:
     def __init__(self, spec: HandlerSpec) -> None:
         self.kind = spec.kind
         self.deadline_margin_s = spec.deadline_margin_s
-        self.cancel_at_deadline = spec.deadline == "cancel" and spec.kind is EntryKind.TASK
+        self.cancel_at_deadline = spec.deadline == "cancel"
         # Bound once: what differs between handlers is settled here and not on every call.
         self._decode = spec.codec.decode
         self._encode = spec.codec.encode

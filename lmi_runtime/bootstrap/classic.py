@@ -1,0 +1,87 @@
+"""Classic Lambda: one process, one invocation at a time, frozen in between."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+
+import anyio
+
+from lmi_runtime.bootstrap.loops import run_loop
+from lmi_runtime.bootstrap.reports import report_init_error
+from lmi_runtime.bootstrap.worker import DRAIN_S, FLUSH_S, HOOKS_S
+from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
+from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
+from lmi_runtime.handlers import Target, load, make_entry, run_shutdown_hooks
+from lmi_runtime.logs import LogPipeline, flush_request, install
+from lmi_runtime.model import Invocation, Settings
+from lmi_runtime.rapi import HttpRuntimeApi
+
+__all__ = ["serve"]
+
+logger = logging.getLogger("lmi_runtime.bootstrap")
+
+
+def serve(settings: Settings) -> int:
+    """Serve in this process until the platform ends it; returns the exit code."""
+    logs = install(settings)
+    try:
+        target = load(settings.handler, settings.task_root)
+    except LmiError as error:
+        logs.flush(FLUSH_S)
+        return report_init_error(settings.runtime_api, error)
+    try:
+        return run_loop(lambda: _serve(settings, target, logs), settings)
+    finally:
+        logs.close(FLUSH_S)
+
+
+async def _serve(settings: Settings, target: Target, logs: LogPipeline) -> int:
+    def placed(slot: Slot) -> None:
+        # One request a process: here the variable that X-Ray and botocore read is right.
+        trace_id = slot.invocation.trace_id
+        if trace_id is None:
+            os.environ.pop("_X_AMZN_TRACE_ID", None)
+        else:
+            os.environ["_X_AMZN_TRACE_ID"] = trace_id
+
+    def left(slot: Slot) -> None:
+        flush_request(slot.request)
+        # The environment freezes with the answer, and lines still queued with it.
+        logs.flush(FLUSH_S)
+
+    dispatcher = Dispatcher(
+        HttpRuntimeApi(settings.runtime_api),
+        make_entry(target),
+        DispatchOptions(limit=1, spare=0, repoll_first=False),
+        ledger=_NoLedger(),
+        hooks=DispatchHooks(placed=placed, left=left),
+    )
+    code = 0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop_on_signal, dispatcher)
+        try:
+            await dispatcher.run()
+        except RuntimeApiUnreachable as error:
+            logger.critical("The Runtime API is gone: %s", error)
+            code = 1
+        tasks.cancel_scope.cancel()
+    await run_shutdown_hooks(HOOKS_S)
+    return code
+
+
+async def _stop_on_signal(dispatcher: Dispatcher) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            await dispatcher.drain(DRAIN_S)
+
+
+class _NoLedger:
+    """Nobody is there to answer should this process die; the platform does."""
+
+    def begin(self, invocation: Invocation) -> int:
+        return 0
+
+    def end(self, ticket: int) -> None:
+        pass

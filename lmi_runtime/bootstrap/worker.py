@@ -1,0 +1,123 @@
+"""One worker process: its loop, its orders, its end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Callable
+
+import anyio
+
+from lmi_runtime.bootstrap.loops import run_loop
+from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
+from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
+from lmi_runtime.handlers import Target, init_failure_of, load, make_entry, run_shutdown_hooks
+from lmi_runtime.logs import LogPipeline, flush_request, install
+from lmi_runtime.model import Mode, Settings
+from lmi_runtime.rapi import HttpRuntimeApi
+from lmi_runtime.supervisor import EXIT_STOPPED, EXIT_UNREACHABLE, Order, WorkerLink
+
+__all__ = ["STALL_THRESHOLD_S", "worker_body"]
+
+logger = logging.getLogger("lmi_runtime.bootstrap")
+
+STALL_THRESHOLD_S = 1.0
+"""Seconds a handler may block the event loop before it is named in the log."""
+
+# The platform kills 600 ms after its signal. The supervisor wants its workers gone after 450.
+DRAIN_S = 0.2
+HOOKS_S = 0.15
+FLUSH_S = 0.05
+
+
+def worker_body(
+    settings: Settings, mode: Mode, preloaded: Target | None
+) -> Callable[[WorkerLink], int]:
+    """
+    What a worker does with its life.
+
+    Args:
+        settings: The environment's.
+        mode: Decides how many invocations share the process.
+        preloaded: The handler, when it was imported before the fork.
+    """
+
+    def body(link: WorkerLink) -> int:
+        logs = install(settings)
+        try:
+            target = preloaded or load(settings.handler, settings.task_root)
+        except (LmiError, KeyboardInterrupt) as error:
+            link.send_init_failed(init_failure_of(error))
+            return 1
+        worker = _Worker(settings, mode, target, link, logs)
+        try:
+            return run_loop(worker.run, settings)
+        finally:
+            logs.close(FLUSH_S)
+
+    return body
+
+
+class _Worker:
+    """Thread safety: loop thread only."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        mode: Mode,
+        target: Target,
+        link: WorkerLink,
+        logs: LogPipeline,
+    ) -> None:
+        self._settings = settings
+        self._spare = 0 if mode is Mode.PROCESS else 1
+        self._target = target
+        self._link = link
+        self._logs = logs
+        self._dispatcher: Dispatcher
+
+    async def run(self) -> int:
+        """Serve until told to stop; returns the exit code."""
+        self._dispatcher = Dispatcher(
+            HttpRuntimeApi(self._settings.runtime_api),
+            make_entry(self._target),
+            DispatchOptions(
+                limit=self._link.slots, spare=self._spare, stall_threshold_s=STALL_THRESHOLD_S
+            ),
+            ledger=self._link.ledger,
+            hooks=DispatchHooks(left=_flush_prints),
+        )
+        self._link.send_ready()
+        code = EXIT_STOPPED
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._stop_on_signal, tasks.cancel_scope)
+            if await self._order() is Order.GO:
+                tasks.start_soon(self._stop_on_order)
+                try:
+                    await self._dispatcher.run()
+                except RuntimeApiUnreachable as error:
+                    logger.critical("The Runtime API is gone: %s", error)
+                    code = EXIT_UNREACHABLE
+            tasks.cancel_scope.cancel()
+        await run_shutdown_hooks(HOOKS_S)
+        return code
+
+    async def _stop_on_order(self) -> None:
+        # Whatever comes after GO, the end of the link included, means the end of this worker.
+        await self._order()
+        await self._dispatcher.drain(DRAIN_S)
+
+    async def _stop_on_signal(self, everything: anyio.CancelScope) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                await self._dispatcher.drain(DRAIN_S)
+                everything.cancel()
+
+    async def _order(self) -> Order:
+        while (order := self._link.receive()) is None:
+            await anyio.wait_readable(self._link.fileno())
+        return order
+
+
+def _flush_prints(slot: Slot) -> None:
+    flush_request(slot.request)
