@@ -20,15 +20,19 @@ from lmi_runtime._sync.primitives import (
     ThreadLocal,
 )
 from lmi_runtime._sync.threads import (
+    ContextThread,
     Thread,
+    ThreadExceptHookArgs,
     ThreadPoolExecutor,
     current_thread_id,
     spawn,
+    swap_thread_excepthook,
     thread_count,
 )
 
 __all__ = [
     "Condition",
+    "ContextThread",
     "Counter",
     "Event",
     "Lock",
@@ -39,12 +43,14 @@ __all__ = [
     "Semaphore",
     "SimpleQueue",
     "Thread",
+    "ThreadExceptHookArgs",
     "ThreadLocal",
     "ThreadPoolExecutor",
     "current_thread_id",
     "monotonic",
     "sleep",
     "spawn",
+    "swap_thread_excepthook",
     "thread_count",
     "wall_time",
 ]

@@ -7,11 +7,36 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 
-__all__ = ["Thread", "ThreadPoolExecutor", "current_thread_id", "spawn", "thread_count"]
+__all__ = [
+    "ContextThread",
+    "Thread",
+    "ThreadExceptHookArgs",
+    "ThreadPoolExecutor",
+    "current_thread_id",
+    "spawn",
+    "swap_thread_excepthook",
+    "thread_count",
+]
 
 Thread = threading.Thread
 current_thread_id = threading.get_ident
 thread_count = threading.active_count
+ThreadExceptHookArgs = threading.ExceptHookArgs
+
+
+class ContextThread(Thread):
+    """
+    A thread that runs in a given context and remembers it.
+
+    An exception that ends the thread is reported after the context has been left; `context`
+    says whose request it was.
+    """
+
+    def __init__(
+        self, context: Context, target: Callable[[], object], *, name: str, daemon: bool
+    ) -> None:
+        super().__init__(target=context.run, args=(target,), name=name, daemon=daemon)
+        self.context = context
 
 
 def spawn(
@@ -33,6 +58,19 @@ def spawn(
         daemon: False keeps the process alive until the thread ends.
     """
     chosen = Context() if context is None else context
-    thread = threading.Thread(target=chosen.run, args=(target,), name=name, daemon=daemon)
+    thread = ContextThread(chosen, target, name=name, daemon=daemon)
     thread.start()
     return thread
+
+
+def swap_thread_excepthook(
+    hook: Callable[[ThreadExceptHookArgs], object],
+) -> Callable[[ThreadExceptHookArgs], object]:
+    """
+    Replace what is called for exceptions that end a thread, and return what was called before.
+
+    Thread safety: main thread only.
+    """
+    before = threading.excepthook
+    threading.excepthook = hook
+    return before
