@@ -172,5 +172,9 @@ class SharedLedger:
 
 
 def _seed(request_length: int, delivery_length: int) -> int:
-    """Make the lengths part of the checksum: the same bytes cut elsewhere are other ids."""
-    return request_length << 8 | delivery_length
+    """
+    Make the lengths part of the checksum: the same bytes cut elsewhere are other ids.
+
+    The constant keeps a record of nothing but zeros from having a valid checksum.
+    """
+    return 0x4C4D4900 + (request_length << 8) + delivery_length

@@ -38,6 +38,9 @@ class Order(enum.Enum):
     """The supervisor is gone: exit, nobody will answer for you."""
 
 
+_ORDERS = {order.value[0]: order for order in (Order.GO, Order.DRAIN)}
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The worker could serve."""
@@ -99,7 +102,7 @@ class WorkerLink:
 
     def receive(self) -> Order | None:
         """The next order, or None when there is none yet. `ORPHANED` repeats for ever."""
-        if not self._orders:
+        while not self._orders:
             try:
                 data = self._sock.recv(64)
             except BlockingIOError:
@@ -108,7 +111,7 @@ class WorkerLink:
                 data = b""
             if not data:
                 return Order.ORPHANED
-            self._orders.extend(Order(data[i : i + 1]) for i in range(len(data)))
+            self._orders.extend(_ORDERS[byte] for byte in data if byte in _ORDERS)
         return self._orders.popleft()
 
     def wait_order(self, timeout_s: float | None = None) -> Order | None:
@@ -157,7 +160,8 @@ def _decode(line: bytes) -> Message:
     if line.startswith(_FAILED):
         try:
             return InitFailed(_decode_failure(line.removeprefix(_FAILED)))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, LookupError, AttributeError):
+            # Not ours after all.
             pass
     return Garbage(line[:80].decode("ascii", "backslashreplace"))
 

@@ -199,15 +199,33 @@ class ForkSpawner:
 
     def reap(self, pids: Iterable[int]) -> Iterator[tuple[int, int | None]]:
         """Those of `pids` that have ended, with their wait status (None when it was lost)."""
+        if os.getpid() == 1:
+            # The first process of a container inherits every orphan there; nobody else will
+            # collect them.
+            return _reap_everything(set(pids))
         # By name: a child that a hook or the user's module started is not ours to collect.
-        for pid in pids:
-            try:
-                ended, status = os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                yield pid, None
-            else:
-                if ended:
-                    yield pid, status
+        return _reap_known(pids)
+
+
+def _reap_known(pids: Iterable[int]) -> Iterator[tuple[int, int | None]]:
+    for pid in pids:
+        try:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            yield pid, None
+        else:
+            if ended:
+                yield pid, status
+
+
+def _reap_everything(pids: set[int]) -> Iterator[tuple[int, int | None]]:
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            ended, status = os.waitpid(-1, os.WNOHANG)
+            if not ended:
+                return
+            if ended in pids:
+                yield ended, status
 
 
 def _leave(error: BaseException) -> NoReturn:

@@ -15,8 +15,8 @@ def supervise() -> Iterator[Callable[..., Program]]:
     """Start supervising programs; they are gone when the test ends."""
     started: list[Program] = []
 
-    def start(**options: Any) -> Program:
-        program = Program(**options)
+    def start(*prefix: str, **options: Any) -> Program:
+        program = Program(*prefix, **options)
         started.append(program)
         return program
 

@@ -21,12 +21,12 @@ PATIENCE_S = 20.0
 class Program:
     """One supervising process under test."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *prefix: str, **options: Any) -> None:
         self.said: list[dict[str, Any]] = []
         self.text: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.system.supervisor.program", json.dumps(options)],
+            [*prefix, sys.executable, "-m", "tests.system.supervisor.program", json.dumps(options)],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

@@ -141,6 +141,35 @@ def _is_socket(fd: int) -> bool:
         return False
 
 
+def own_sigterm(_number: int, _frame: object) -> None:
+    """What a user's module may have installed while it was imported."""
+
+
+def orphan(link: WorkerLink) -> int:
+    """Leave a dead process behind whose parent has gone, and see whether anybody collects it."""
+    reader, writer = os.pipe()
+    between = os.fork()
+    if between == 0:
+        lost = os.fork()
+        os.write(writer, str(lost).encode()) if lost else None
+        os._exit(0)
+    os.waitpid(between, 0)
+    lost = int(os.read(reader, 32))
+    give_up_s = time.monotonic() + 10
+    while exists(lost) and time.monotonic() < give_up_s:
+        time.sleep(0.002)
+    say(did="orphan", collected=not exists(lost), supervisor=os.getppid())
+    return serve(link)
+
+
+def exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 BODIES: dict[str, Callable[[WorkerLink], int]] = {
     body.__name__: body
     for body in (
@@ -154,6 +183,7 @@ BODIES: dict[str, Callable[[WorkerLink], int]] = {
         leave_with_sys_exit,
         unreachable,
         describe,
+        orphan,
     )
 }
 
@@ -162,6 +192,8 @@ def main(options: dict[str, Any]) -> int:
     # A fork with threads warns since 3.12; here that would be an error, and the test fails.
     warnings.simplefilter("error")
     print("written before the fork, and only once")
+    if options.get("own_sigterm"):
+        signal.signal(signal.SIGTERM, own_sigterm)
     if not options.get("kernel_help", True):
         # As on every system but Linux.
         workers._parent_death_signal = lambda: lambda _parent_pid: None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def test_a_signal_to_the_whole_group_ends_nobody_early(supervise: Supervise, num
     """The platform and a terminal signal the group; workers still get to drain."""
     program = supervise(workers=[1, 1], body="serve")
     pids = serving(program, 2)
+    assert {line["pgid"] for line in program.did("serve")} == {program.pid}
 
     program.signal_group(number)
 
@@ -249,3 +251,33 @@ def test_a_worker_inherits_nothing_of_the_supervisors(supervise: Supervise) -> N
     assert {worker["sockets"] for worker in workers} == {1}
     # A handler and not SIG_IGN, which the programs a handler starts would inherit.
     assert all("function" in worker["sigterm"] for worker in workers)
+
+
+def test_a_handler_the_users_module_installed_stays_in_the_workers(supervise: Supervise) -> None:
+    program = supervise(workers=[1], body="describe", own_sigterm=True)
+    worker = program.until_did("describe")
+    program.signal(SIGTERM)
+
+    assert program.finish() == 0
+    assert "own_sigterm" in worker["sigterm"]
+
+
+def _can_unshare() -> bool:
+    command = ["unshare", "--pid", "--fork", "--kill-child", "true"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def test_the_first_process_of_a_container_collects_orphans(supervise: Supervise) -> None:
+    """A zombie nobody waits for would stay for as long as the container lives."""
+    if not _can_unshare():
+        pytest.skip("not run: needs the right to make a process namespace")
+    program = supervise("unshare", "--pid", "--fork", "--kill-child", workers=[1], body="orphan")
+
+    line = program.until_did("orphan")
+    program.signal(SIGKILL)
+    program.finish()
+
+    assert line == {"did": "orphan", "collected": True, "supervisor": 1}
