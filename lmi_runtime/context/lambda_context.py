@@ -151,16 +151,18 @@ class LambdaContext:
     ) -> None:
         facts = environment or _process_environment()
         self.aws_request_id = invoke_id
-        self.log_group_name = facts.log_group_name
-        self.log_stream_name = facts.log_stream_name
-        self.function_name = facts.function_name
-        self.memory_limit_in_mb = facts.memory_limit_in_mb
-        self.function_version = facts.function_version
+        self.log_group_name: str = facts.log_group_name
+        self.log_stream_name: str = facts.log_stream_name
+        self.function_name: str = facts.function_name
+        self.memory_limit_in_mb: str = facts.memory_limit_in_mb
+        self.function_version: str = facts.function_version
         self.invoked_function_arn: str = invoked_function_arn  # type: ignore[assignment]
         self.tenant_id = tenant_id
         self._w3c_fields = _w3c_fields(client_context)
-        self.client_context = None if client_context is None else ClientContext(client_context)
-        self.identity = CognitoIdentity(cognito_identity or {})
+        self.client_context: ClientContext | None = (
+            None if client_context is None else ClientContext(client_context)
+        )
+        self.identity: CognitoIdentity = CognitoIdentity(cognito_identity or {})
         self._epoch_deadline_time_in_ms = epoch_deadline_time_in_ms
         self._deadline_s = deadline_s
 

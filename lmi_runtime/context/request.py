@@ -31,8 +31,8 @@ class Request:
     def __init__(
         self, invocation: Invocation, *, lambda_context: LambdaContext | None = None
     ) -> None:
-        self.invocation = invocation
-        self.ended = False
+        self.invocation: Invocation = invocation
+        self.ended: bool = False
         """True once the request has been answered; it only ever becomes True (any thread)."""
         # Only ever added to, by dict.setdefault, which is atomic: no lock of its own.
         self._kept: dict[object, Any] = {}
