@@ -40,14 +40,27 @@ def encode_exact(value: object, quote: Callable[[str], str]) -> str:
 class _Writer:
     """One encoding under way; used by one call, never shared."""
 
-    __slots__ = ("_emit", "_open", "_quote")
+    __slots__ = ("_emit", "_open", "_quote", "_simple")
 
     def __init__(self, quote: Callable[[str], str], emit: Callable[[str], object]) -> None:
         self._quote = quote
         self._emit = emit
         self._open: set[int] = set()  # ids of the containers around the current value
+        self._simple: dict[type, Callable[[Any], str]] = {str: quote, **_SIMPLE}
 
     def write(self, value: Any) -> None:
+        kind = type(value)
+        simple = self._simple.get(kind)
+        if simple is not None:
+            self._emit(simple(value))
+        elif kind is dict:
+            self._inside(value, self._object, value)
+        elif kind is list or kind is tuple:
+            self._inside(value, self._array, value)
+        else:
+            self._write_unusual(value)
+
+    def _write_unusual(self, value: Any) -> None:
         text = self._scalar(value)
         if text is not None:
             self._emit(text)
@@ -63,16 +76,15 @@ class _Writer:
             raise TypeError(f"Object of type {value.__class__.__name__} is not JSON serializable")
 
     def _scalar(self, value: Any) -> str | None:
+        # The order is simplejson's: a named tuple that is also text is text.
         if isinstance(value, str):
             return self._quote(value)
-        if value is None:
-            return "null"
         if isinstance(value, (int, float)):
             return _number(value)
         if isinstance(value, bytes):
             return self._quote(str(value, "utf-8"))
         if isinstance(value, Decimal):
-            return "NaN" if value.is_nan() else str(value)
+            return _decimal(value)
         return _raw_json(value)
 
     def _inside(self, owner: Any, write: Callable[[Any], None], content: Any) -> None:
@@ -104,19 +116,37 @@ class _Writer:
 
 def _number(value: Any) -> str:
     if isinstance(value, int):
-        if value is True:
-            return "true"
-        if value is False:
-            return "false"
         # A subclass is reduced to its number first: an IntEnum has a str() of its own.
-        return str(value if type(value) is int else int(value))
+        return _boolean(value) if isinstance(value, bool) else str(int(value))
     # The plain float inside, whatever a subclass makes of its comparisons.
     plain = float.__pos__(value)
     if math.isfinite(plain):
-        return float.__repr__(plain if type(value) is float else float(value))
+        return float.__repr__(float(value))
     if plain != plain:
         return "NaN"
     return "Infinity" if plain > 0 else "-Infinity"
+
+
+def _decimal(value: Decimal) -> str:
+    return "NaN" if value.is_nan() else str(value)
+
+
+def _boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _null(value: None) -> str:
+    return "null"
+
+
+_SIMPLE: dict[type, Callable[[Any], str]] = {
+    int: int.__repr__,
+    bool: _boolean,
+    float: _number,
+    type(None): _null,
+    Decimal: _decimal,
+}
+"""What most values are exactly; subclasses take the longer way."""
 
 
 def _key(key: Any) -> str:

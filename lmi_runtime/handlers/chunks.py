@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextvars import Context
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -184,7 +184,12 @@ class ThreadChunks(Chunks):
         # A limiter of its own: slots bound the streams already, and streams that waited for a
         # thread of the shared limiter could wait for one another.
         limiter = anyio.CapacityLimiter(1)
-        return await anyio.to_thread.run_sync(self._context.run, step, limiter=limiter)
+        value, error = await anyio.to_thread.run_sync(
+            self._context.run, _boxed, step, limiter=limiter
+        )
+        if error is not None:
+            raise error
+        return cast("T", value)
 
     def _step(self) -> bytes | None:
         for item in self._items:
@@ -195,3 +200,11 @@ class ThreadChunks(Chunks):
     def _close_items(self) -> None:
         if isinstance(self._items, Generator):
             self._items.close()
+
+
+def _boxed(step: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    """Carry what `step` raises past the machinery between threads, and its stack with it."""
+    try:
+        return step(), None
+    except BaseException as exc:
+        return None, exc

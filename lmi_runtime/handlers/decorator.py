@@ -94,9 +94,9 @@ def handler(function: Callable[..., Any] | None = None, /, **options: Any) -> An
             ``async def``. ``"threads"``: a plain ``def`` declares itself thread-safe, and
             invocations share a process as threads. ``"process"``: one at a time in a process;
             the default for ``def``.
-        deadline: ``"cancel"`` stops an async handler `deadline_margin_s` before the platform
-            gives up, so that its caller learns what happened and the slot is free again.
-            ``"report"`` only logs. A thread cannot be stopped: for ``def`` both are the same.
+        deadline: ``"cancel"`` ends it `deadline_margin_s` before the platform gives up, so that
+            its caller learns what happened: an async handler is cancelled; a thread cannot be,
+            its caller is answered and it keeps its slot until it ends. ``"report"`` only logs.
         deadline_margin_s: Seconds kept back before the deadline, 0.1 by default: enough to
             unwind and to post the error.
         serializer: How events are decoded and results encoded by this package's runtime: by

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, NoReturn
 
-from lmi_runtime.context import current, peek
+from lmi_runtime.context import current
 from lmi_runtime.errors import ResponseTooLarge
 from lmi_runtime.handlers.chunks import AsyncChunks, Chunks, ThreadChunks
 from lmi_runtime.handlers.faults import failure_of
@@ -18,7 +18,6 @@ from lmi_runtime.handlers.spec import HandlerSpec, Style
 from lmi_runtime.model import (
     MAX_RESPONSE_BYTES,
     Entry,
-    EntryKind,
     Failure,
     Invocation,
     Outcome,
@@ -209,7 +208,8 @@ def _is_from_outside(exc: BaseException) -> bool:
         return True
     if not isinstance(exc, asyncio.CancelledError):
         return False
-    return bool(getattr(peek(), "cancelling", False)) or _task_is_cancelled()
+    # Nobody asked for it: a future that was cancelled, say. That is the handler's own affair.
+    return _task_is_cancelled()
 
 
 def _contains(exc: BaseException, kind: type[BaseException]) -> bool:
