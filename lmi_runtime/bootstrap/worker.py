@@ -70,7 +70,8 @@ class _Worker:
         logs: LogPipeline,
     ) -> None:
         self._settings = settings
-        self._spare = 0 if mode is Mode.PROCESS else 1
+        # In process mode an event must not wait behind another while a sibling is idle.
+        self._spare = 0 if mode is Mode.PROCESS else max(1, link.slots // 4)
         self._target = target
         self._link = link
         self._logs = logs

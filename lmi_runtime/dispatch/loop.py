@@ -9,6 +9,7 @@ is posted: the next poll is on the wire when the caller, answered, calls again.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from dataclasses import dataclass
@@ -48,9 +49,11 @@ class DispatchOptions:
     How one worker admits invocations.
 
     Attributes:
-        limit: Polls this worker may have waiting, and invocations it is meant to serve at once.
-        spare: Admission tokens beyond `limit`. One keeps a poll on the wire while `limit`
-            invocations run, which closes the gap between an answer and the next poll.
+        limit: Polls this worker may have waiting, and invocations whose code may run at once.
+        spare: Admission tokens beyond `limit`. They keep polls on the wire while `limit`
+            invocations run, which closes the gap between an answer and the next poll. An event
+            that arrives on one waits until a place is free: no time at all as long as the
+            platform sends no more than it said.
         repoll_first: Give the token back before the answer is posted. Classic Lambda, whose
             environment freezes once it has answered and polls again, wants the opposite.
         stall_threshold_s: Seconds for which the loop may not turn before the watchdog names the
@@ -134,6 +137,8 @@ class Dispatcher:
         self._hooks = hooks or DispatchHooks()
         # Everything from here on: loop thread only.
         self._slots: set[Slot] = set()
+        self._places = options.limit
+        self._backlog: deque[Slot] = deque()
         self._threads = HandlerThreads()
         self._answers = Answers(api, ledger)
         self._keeper = DeadlineKeeper(self._slots, self._overran)
@@ -211,7 +216,7 @@ class Dispatcher:
     def statistics(self) -> DispatchStatistics:
         """What happened so far, and what is going on."""
         tally = self._answers.tally
-        running = [slot for slot in self._slots if not slot.left]
+        running = [s for s in self._slots if not s.left and s not in self._backlog]
         return DispatchStatistics(
             served=tally[PostVerdict.ACCEPTED],
             failed=self._answers.failed,
@@ -250,25 +255,33 @@ class Dispatcher:
         acts_at_s = invocation.deadline_s
         if acts_at_s is not None and entry.cancel_at_deadline:
             acts_at_s -= entry.deadline_margin_s
-        is_task = entry.kind is EntryKind.TASK
         slot = Slot(
             invocation,
             self._pristine.copy(),
             ticket=self._ledger.begin(invocation),
             acts_at_s=acts_at_s,
-            cancellable=is_task,
+            cancellable=entry.kind is EntryKind.TASK,
             report_only=not entry.cancel_at_deadline,
         )
         self._slots.add(slot)
         slot.context.run(enter, slot.request)
         if self._hooks.placed is not None:
             self._hooks.placed(slot)
-        if is_task:
-            self._kernel.start(slot.context, self._serve_task, slot)
+        if self._places:
+            self._places -= 1
+            self._start(slot)
         else:
-            self._threads.run(partial(self._serve_thread, slot))
+            self._backlog.append(slot)
         if acts_at_s is not None:
             self._keeper.watch(acts_at_s)
+
+    def _start(self, slot: Slot) -> None:
+        if self._entry.kind is EntryKind.TASK:
+            self._kernel.start(slot.context, self._serve_task, slot)
+        elif slot.settled:  # its deadline came first
+            self._finish_soon(slot, _cancelled(slot))
+        else:
+            self._threads.run(partial(self._serve_thread, slot))
 
     async def _serve_task(self, slot: Slot) -> None:
         outcome: Outcome | None = None
@@ -278,12 +291,19 @@ class Dispatcher:
 
     def _serve_thread(self, slot: Slot) -> None:
         """Runs on a handler's thread."""
-        outcome = slot.context.run(self._entry.serve_blocking, slot.invocation)
+        outcome: Outcome
+        try:
+            outcome = slot.context.run(self._entry.serve_blocking, slot.invocation)
+        except BaseException as error:  # an entry's defect must not keep its caller waiting
+            outcome = Failure("Runtime.Unknown", type(error).__name__, str(error))
         # Only now, outside its context, may the loop thread enter that context.
         self._kernel.call_soon_threadsafe(self._thread_ended, slot, outcome)
 
     def _thread_ended(self, slot: Slot, outcome: Outcome) -> None:
         self._threads.left()
+        self._finish_soon(slot, outcome)
+
+    def _finish_soon(self, slot: Slot, outcome: Outcome) -> None:
         self._kernel.start(slot.context, partial(self._finish, outcome=outcome), slot)
 
     async def _finish(self, slot: Slot, outcome: Outcome) -> None:
@@ -313,6 +333,10 @@ class Dispatcher:
         slot.request.end()
         if self._hooks.left is not None:
             self._hooks.left(slot)
+        if self._backlog:
+            self._start(self._backlog.popleft())
+        else:
+            self._places += 1
         if self._options.repoll_first:
             self._tokens.release()
             # A turn of the loop, in which the poll that got the token goes out on the wire.

@@ -75,6 +75,77 @@ async def test_one_poll_waits_while_the_limit_runs_and_none_beyond_that() -> Non
             await call.answered.wait()
 
 
+@pytest.mark.parametrize("kind", list(EntryKind))
+async def test_no_more_than_the_limit_run_at_once_whatever_arrives(kind: EntryKind) -> None:
+    """The spare event is accepted, waits for a place, and gets the first that is free."""
+    gates = [_sync.Event() for _ in range(3)]
+    inside: list[str] = []
+
+    def block(invocation: Invocation) -> Outcome:
+        inside.append(invocation.request_id)
+        assert gates[int(invocation.body)].wait(5)
+        return Success(b"")
+
+    async def wait(invocation: Invocation) -> Outcome:
+        inside.append(invocation.request_id)
+        while not gates[int(invocation.body)].is_set():
+            await anyio.lowlevel.checkpoint()
+        return Success(b"")
+
+    code = block if kind is EntryKind.THREAD else wait
+    async with serving(code, limit=2, spare=1, kind=kind) as bench:
+        calls = []
+        for number in range(3):
+            await bench.api.wait_polls(1)
+            calls.append(bench.api.call(b"%d" % number))
+        while len(inside) < 2 or len(bench.placed) < 3:
+            await anyio.lowlevel.checkpoint()
+        assert sorted(inside) == ["request-0", "request-1"]
+        assert bench.dispatcher.statistics().running == 2
+        gates[1].set()
+        await calls[1].answered.wait()
+        while len(inside) < 3:
+            await anyio.lowlevel.checkpoint()
+        gates[0].set()
+        gates[2].set()
+        for call in calls:
+            await call.answered.wait()
+
+
+@pytest.mark.parametrize("kind", list(EntryKind))
+async def test_an_event_whose_deadline_comes_while_it_waits_for_a_place_never_runs(
+    kind: EntryKind,
+) -> None:
+    gate = _sync.Event()
+    inside: list[bytes] = []
+
+    def block(invocation: Invocation) -> Outcome:
+        inside.append(invocation.body)
+        assert gate.wait(5)
+        return Success(b"")
+
+    async def wait(invocation: Invocation) -> Outcome:
+        inside.append(invocation.body)
+        while not gate.is_set():
+            await anyio.lowlevel.checkpoint()
+        return Success(b"")
+
+    code = block if kind is EntryKind.THREAD else wait
+    async with serving(code, limit=1, spare=1, kind=kind) as bench:
+        first = bench.api.call(b"first")
+        await bench.api.wait_polls(1)
+        second = bench.api.call(b"second")
+        while len(bench.placed) < 2:
+            await anyio.lowlevel.checkpoint()
+        bench.expire(bench.placed[1])
+        await second.answered.wait()
+        assert second.failure.error_class == "DeadlineExceeded"
+        gate.set()
+        await first.answered.wait()
+    assert inside == [b"first"]
+    assert bench.api.posts.count("request-1") == 1
+
+
 async def test_the_next_poll_is_out_before_the_answer_is() -> None:
     """Without a spare token the order of the two is what a caller in a closed loop depends on."""
     polls_at_answer = []
