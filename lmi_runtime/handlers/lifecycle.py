@@ -66,7 +66,7 @@ async def _run(hook: Callable[[], Any]) -> None:
             await hook()
             return
         # A thread can be left behind when time is up; the loop cannot.
-        result = await anyio.to_thread.run_sync(hook, abandon_on_cancel=True)
+        [result] = await anyio.to_thread.run_sync(lambda: [hook()], abandon_on_cancel=True)
         if inspect.isawaitable(result):
             await result
     except (Exception, SystemExit, KeyboardInterrupt):

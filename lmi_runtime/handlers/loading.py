@@ -126,7 +126,7 @@ def _attribute(module: ModuleType, module_name: str, attribute: str) -> Callable
         )
     if not callable(found):
         raise HandlerNotFound(
-            f"Handler '{attribute}' on module '{module_name}' is a {type(found).__name__}, "
+            f"Handler '{attribute}' on module '{module_name}' is of type {type(found).__name__}, "
             "which cannot be called."
         )
     return found
