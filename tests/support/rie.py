@@ -41,6 +41,7 @@ from tests.support.rie_sandbox import (
 
 INVOKE_PATH = "/2015-03-31/functions/function/invocations"
 START_TIMEOUT_S = 20.0
+END_TIMEOUT_S = 10.0
 _POLL_INTERVAL_S = 0.005
 _START_ATTEMPTS = 4
 
@@ -316,7 +317,9 @@ class Rie:
             self._process.kill()
         self._process.wait()
         if self._namespace != _own_namespace():
-            _wait_until(lambda: not _kill_all(self._namespace), START_TIMEOUT_S)
+            ended = _wait_until(lambda: not _kill_all(self._namespace), END_TIMEOUT_S)
+            if not ended:
+                raise RuntimeError(f"processes that cannot be killed: {_pids_in(self._namespace)}")
         self._output.close()
 
     def _told(self) -> str:
@@ -355,7 +358,7 @@ class _Output:
 
     def close(self) -> None:
         """Wait for the end of the pipe. The caller has killed all of its writers."""
-        self._reader.join(START_TIMEOUT_S)
+        self._reader.join(END_TIMEOUT_S)
         if self._reader.is_alive():
             raise RuntimeError("a process of the emulator still holds its output")
 

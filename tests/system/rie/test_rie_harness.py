@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
@@ -57,14 +56,14 @@ def test_aws_client_answers_each_of_20_concurrent_callers_with_its_own_result() 
     assert len(workers) == 5  # AWS's parent and a process for each request
 
 
-def test_leaving_the_harness_ends_every_process_of_the_environment() -> None:
-    with Rie({"app.py": APP}, AWS_CLIENT, max_concurrency=2) as rie:
-        rie.wait_for_connections(2)
-        workers = rie.pids()
-        os.kill(workers[0], signal.SIGKILL)  # orphans its children
+def test_leaving_the_harness_ends_even_what_has_left_its_process_group() -> None:
+    detach = "import os, time; os.setsid(); print('detached', flush=True); time.sleep(600)"
+    with Rie({}, ["-c", f"import os, time; os.fork() and time.sleep(600); {detach}"]) as rie:
+        rie.wait_for_log("detached")
+        started = rie.pids()
 
-    assert workers
-    assert not [pid for pid in workers if is_running(pid)]
+    assert len(started) == 2
+    assert not [pid for pid in started if is_running(pid)]
 
 
 def test_a_test_can_be_the_runtime_itself() -> None:
