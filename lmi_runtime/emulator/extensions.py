@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -87,6 +88,9 @@ class ExtensionRegistry:
         if not identifier:
             message = "Missing Lambda-Extension-Identifier header"
             return Reply(403, "Extension.MissingExtensionIdentifier", message)
+        if not _is_uuid(identifier):
+            message = "Invalid Lambda-Extension-Identifier"
+            return Reply(403, "Extension.InvalidExtensionIdentifier", message)
         if identifier not in self._identifiers.values():
             message = f"Unknown extension {identifier}"
             return Reply(403, "Extension.UnknownExtensionIdentifier", message)
@@ -101,3 +105,11 @@ def _events(body: bytes) -> list[object] | str:
         return str(error)
     events = facts.get("events") if isinstance(facts, dict) else None
     return events if isinstance(events, list) else []
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from lmi_runtime.emulator import answers
 from lmi_runtime.emulator.answers import Reply
@@ -16,6 +16,8 @@ from lmi_runtime.emulator.host import Host, WaitingPoll
 from lmi_runtime.emulator.http import Endpoint, Exchange, header_line
 from lmi_runtime.emulator.options import MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, EmulatorOptions
 
+# What Go leaves alone in a path, beside letters, digits and `-_.~`.
+_UNESCAPED = b"$&+,/:;=@"
 _INVOCATION = b"/2018-06-01/runtime/invocation/"
 
 
@@ -115,11 +117,24 @@ class NextEndpoint(FaultyEndpoint):
             self.host.flush()
 
 
+def decode_request_id(segment: bytes) -> bytes:
+    """
+    Decode a path segment the way AWS's router does.
+
+    It compares with its own encoding of the decoded path and, where they differ (`%2F`, `%26`),
+    takes the segment as it came. Such ids cannot be answered.
+    """
+    if b"%" not in segment:
+        return segment
+    decoded = unquote_to_bytes(segment)
+    return decoded if quote_from_bytes(decoded, _UNESCAPED).encode() == segment else segment
+
+
 def _post_head(exchange: Exchange) -> PostHead:
     header = exchange.header
     request_id = exchange.path[len(_INVOCATION) :].rpartition(b"/")[0]
     return PostHead(
-        unquote_to_bytes(request_id).decode("utf-8", "surrogateescape"),
+        decode_request_id(request_id).decode("utf-8", "surrogateescape"),
         header(b"lambda-runtime-invocation-id"),
         header(b"content-type"),
         header(b"lambda-runtime-function-response-mode"),
