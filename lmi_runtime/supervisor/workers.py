@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import random
 import signal
 import socket
 import sys
@@ -255,8 +254,11 @@ def _flush() -> None:
 
 
 def _reseed() -> None:
-    """Give the child its own random numbers; siblings would otherwise draw the same."""
-    random.seed()
+    """
+    Give the child its own random numbers; siblings would otherwise draw the same.
+
+    Python's `random` does so by itself after a fork; NumPy's global generator does not.
+    """
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed()

@@ -28,6 +28,8 @@ class Program:
         self._process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "tests.system.supervisor.program", json.dumps(options)],
             cwd=ROOT,
+            # Buffered, as in production: what a fork may duplicate is part of the test.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
             stdout=subprocess.PIPE,
             text=True,
             # Its own group, as the platform gives the runtime one.

@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from lmi_runtime.model import Failure, Invocation, Mode
@@ -141,6 +142,13 @@ def _is_socket(fd: int) -> bool:
         return False
 
 
+class FakeNumpyRandom(ModuleType):
+    """Says who seeds it."""
+
+    def seed(self) -> None:
+        say(did="seed", pid=os.getpid())
+
+
 def own_sigterm(_number: int, _frame: object) -> None:
     """What a user's module may have installed while it was imported."""
 
@@ -192,6 +200,8 @@ def main(options: dict[str, Any]) -> int:
     # A fork with threads warns since 3.12; here that would be an error, and the test fails.
     warnings.simplefilter("error")
     print("written before the fork, and only once")
+    if options.get("fake_numpy"):
+        sys.modules["numpy.random"] = FakeNumpyRandom("numpy.random")
     if options.get("own_sigterm"):
         signal.signal(signal.SIGTERM, own_sigterm)
     if not options.get("kernel_help", True):

@@ -262,6 +262,16 @@ def test_a_handler_the_users_module_installed_stays_in_the_workers(supervise: Su
     assert "own_sigterm" in worker["sigterm"]
 
 
+def test_numpys_global_generator_is_seeded_in_each_worker(supervise: Supervise) -> None:
+    """Forked siblings would otherwise draw the same numbers; Python's own reseeds itself."""
+    program = supervise(workers=[1, 1], body="serve", fake_numpy=True)
+    pids = serving(program, 2)
+    program.signal(SIGTERM)
+
+    assert program.finish() == 0
+    assert {line["pid"] for line in program.did("seed")} == set(pids.values())
+
+
 def _can_unshare() -> bool:
     command = ["unshare", "--pid", "--fork", "--kill-child", "true"]
     try:

@@ -153,6 +153,18 @@ def test_a_worker_killed_while_it_notes_leaves_the_record_unused(
     assert ledger.read().torn == 0
 
 
+@pytest.mark.parametrize(("request_length", "delivery_length"), [(1, 2), (3, 0), (0, 3), (3, 255)])
+def test_the_same_bytes_cut_elsewhere_are_torn(request_length: int, delivery_length: int) -> None:
+    """The lengths are part of the checksum: they decide whose id it is."""
+    ledger = SharedLedger(1)
+    offset = ledger.begin(Invocation(request_id="ab", invocation_id="c"))
+    ledger._memory[offset + 5] = request_length
+    ledger._memory[offset + 6] = delivery_length
+
+    assert ledger.read().in_flight == ()
+    assert ledger.read().torn == 1
+
+
 def test_lengths_out_of_range_are_torn() -> None:
     ledger = SharedLedger(1)
     offset = ledger.begin(Invocation(request_id="r", invocation_id="i"))

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from lmi_runtime import _sync
+from lmi_runtime.supervisor import preload
 from lmi_runtime.supervisor.preload import (
     PRELOAD_VARIABLE,
     Footprint,
@@ -105,6 +106,26 @@ def test_what_was_there_before_the_import_is_not_held_against_it() -> None:
     with a_thread(), a_socket():
         before = take_footprint(settle_s=0)
         assert judge_preload("app", before, take_footprint(settle_s=0)).safe
+
+
+def test_a_thread_the_kernel_has_not_let_go_of_yet_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`join` returns a moment before the kernel's list is one shorter."""
+    python = _sync.thread_count()
+    listed = iter([python + 1, python + 1, python])
+    monkeypatch.setattr(preload, "_native_threads", lambda: next(listed))
+
+    assert take_footprint(settle_s=5.0).native_threads == python
+
+
+def test_a_native_thread_that_stays_is_waited_for_only_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    python = _sync.thread_count()
+    monkeypatch.setattr(preload, "_native_threads", lambda: python + 4)
+
+    assert take_footprint(settle_s=0.002).native_threads == python + 4
 
 
 @pytest.mark.parametrize(
