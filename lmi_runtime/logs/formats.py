@@ -15,7 +15,9 @@ from lmi_runtime.logs.cutting import MAX_LINE_BYTES, cut_bytes, encode_fields, s
 
 __all__ = ["Format", "JsonFormat", "JsonFormatter", "Printed", "TextFormat", "TextFormatter"]
 
-_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {
+_STANDARD = frozenset(vars(logging.makeLogRecord({})))
+_STANDARD_COUNT = len(_STANDARD)
+_RESERVED = _STANDARD | {
     "aws_request_id",
     "message",
     "asctime",
@@ -46,8 +48,8 @@ class Format(Protocol):
         """A line that was printed, or that a formatter of the user's own made."""
         ...
 
-    def formatted(self, text: str) -> bytes:
-        """A line that `formatter` made."""
+    def record(self, record: logging.LogRecord) -> bytes:
+        """What `formatter` makes of `record`, encoded."""
         ...
 
     def notice(
@@ -94,7 +96,8 @@ class TextFormatter(logging.Formatter):
         try:
             return super().format(record)
         except Exception:
-            return f"[{record.levelname}]\t{timestamp(record.created)}\t\t{_message(record)}"
+            whose, message = record.__dict__["aws_request_id"], _message(record)
+            return f"[{record.levelname}]\t{timestamp(record.created)}\t{whose}\t{message}"
 
 
 class JsonFormat:
@@ -121,9 +124,9 @@ class JsonFormat:
             }
         )
 
-    def formatted(self, text: str) -> bytes:
-        """Encode what `JsonFormatter` made."""
-        return text.encode()
+    def record(self, record: logging.LogRecord) -> bytes:
+        """What `JsonFormatter` makes of `record`, without the way through text."""
+        return encode_fields(record_fields(record))
 
     def notice(
         self,
@@ -160,8 +163,9 @@ class TextFormat:
         """The line itself."""
         return cut_bytes(line.text)
 
-    def formatted(self, text: str) -> bytes:
-        """Encode what `TextFormatter` made; a lone surrogate is escaped."""
+    def record(self, record: logging.LogRecord) -> bytes:
+        """What `TextFormatter` makes of `record`; a lone surrogate is escaped."""
+        text = self.formatter.format(record)
         return cut_bytes(text.encode("utf-8", "backslashreplace"))
 
     def notice(
@@ -195,9 +199,12 @@ def record_fields(record: logging.LogRecord) -> dict[str, Any]:
         fields["tenantId"] = tenant_id
     if record.stack_info:
         fields["stackInfo"] = record.stack_info
-    for key in attributes.keys() - _RESERVED:
-        if key not in fields and attributes[key] is not None:
-            fields[key] = attributes[key]
+    # Most records have no extras, and then nothing but what every record has.
+    stamps = ("aws_request_id" in attributes) + ("tenant_id" in attributes)
+    if len(attributes) > _STANDARD_COUNT + stamps:
+        for key in attributes.keys() - _RESERVED:
+            if key not in fields and attributes[key] is not None:
+                fields[key] = attributes[key]
     return fields
 
 

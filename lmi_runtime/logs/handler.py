@@ -12,7 +12,7 @@ __all__ = ["RootHandler"]
 
 class RootHandler(logging.Handler):
     """
-    Hands every record, formatted in the thread that logs, to `emit_text`.
+    Hands every record to `take`, in the thread that logs.
 
     Records get `aws_request_id` and `tenant_id`, of the request that the logging code serves,
     so formatters of the user's own may name them; awslambdaric's handler does the same.
@@ -21,9 +21,9 @@ class RootHandler(logging.Handler):
     lock: an object that is slow to show holds up nobody else's logging.
     """
 
-    def __init__(self, emit_text: Callable[[logging.LogRecord, str], object]) -> None:
+    def __init__(self, take: Callable[[logging.LogRecord], object]) -> None:
         super().__init__()
-        self._emit_text = emit_text
+        self._take = take
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
         """Filter and emit, without the lock."""
@@ -35,13 +35,13 @@ class RootHandler(logging.Handler):
         return passed
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Format and hand on. Never raises."""
+        """Say whose record it is, and hand it on. Never raises."""
         # A record that travelled through a queue carries its request already.
         if not hasattr(record, "aws_request_id"):
             request = peek()
             record.aws_request_id = request.request_id if request else ""
             record.tenant_id = request.tenant_id if request else None
         try:
-            self._emit_text(record, self.format(record))
+            self._take(record)
         except Exception:
             self.handleError(record)

@@ -106,11 +106,12 @@ class LogPipeline:
         self._restore_hooks = install_hooks()
         atexit.register(self.close)
 
-    def _emit_record(self, record: logging.LogRecord, text: str) -> None:
+    def _emit_record(self, record: logging.LogRecord) -> None:
         if self._handler.formatter is self._format.formatter:
-            line = self._format.formatted(text)
+            line = self._format.record(record)
         else:
             # A formatter of the user's own. What it makes is treated like what is printed.
+            text = self._handler.format(record)
             octets = text.removesuffix("\n").encode("utf-8", "backslashreplace")
             line = self._format.printed(Printed(octets, record.name, record.levelno), peek())
         self._put(OUT, line, record.levelno)

@@ -60,7 +60,8 @@ class ThreadWriter:
         self._report = report
         self._max_lines = max_lines
         self._max_bytes = max_bytes
-        self._changed = _sync.Condition()  # the lock that guards everything below
+        self._lock = _sync.RLock()  # guards everything below
+        self._changed = _sync.Condition(self._lock)
         self._queue: deque[tuple[int, bytes]] = deque()
         self._queued_bytes = 0
         self._dropped = 0
@@ -73,7 +74,7 @@ class ThreadWriter:
     def put(self, stream: int, data: bytes) -> bool:
         """Queue one line; False when there is no room for it."""
         size = len(data)
-        with self._changed:
+        with self._lock:
             if (
                 self._closing
                 or len(self._queue) >= self._max_lines
@@ -91,13 +92,13 @@ class ThreadWriter:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until every line queued so far is written or lost."""
-        with self._changed:
+        with self._lock:
             target = self._taken
             return self._changed.wait_for(lambda: self._settled >= target, timeout_s)
 
     def close(self, timeout_s: float) -> bool:
         """Write what is queued and end the thread; False when that took too long."""
-        with self._changed:
+        with self._lock:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(timeout_s)
@@ -106,25 +107,25 @@ class ThreadWriter:
     @property
     def dropped(self) -> int:
         """Lines dropped and not reported yet."""
-        with self._changed:
+        with self._lock:
             return self._dropped
 
     def _run(self) -> None:
         while batch := self._wait_batch():
             lost = self._write(batch)
-            with self._changed:
+            with self._lock:
                 self._settled += len(batch)
                 self._dropped += lost
                 dropped = 0 if lost else self._dropped
                 self._changed.notify_all()
             # Said only now: the write that went through shows that the pipe moves again.
             if dropped and not self._write([(OUT, self._report(dropped))]):
-                with self._changed:
+                with self._lock:
                     self._dropped -= dropped
 
     def _wait_batch(self) -> list[tuple[int, bytes]]:
         """All that is queued; empty when the writer closes."""
-        with self._changed:
+        with self._lock:
             while not self._queue and not self._closing:
                 self._idle = True
                 self._changed.wait()
