@@ -1,4 +1,4 @@
-"""An order service: two lookups at once, request-scoped state, a log line that knows its request."""
+"""An order service: two lookups at once, request-scoped state, log lines that name a request."""
 
 import asyncio
 import logging

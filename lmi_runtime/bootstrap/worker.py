@@ -70,8 +70,7 @@ class _Worker:
         logs: LogPipeline,
     ) -> None:
         self._settings = settings
-        # In process mode an event must not wait behind another while a sibling is idle.
-        self._spare = 0 if mode is Mode.PROCESS else max(1, link.slots // 4)
+        self._options = dispatch_options(mode, link.slots, target.spec.max_per_vcpu)
         self._target = target
         self._link = link
         self._logs = logs
@@ -82,9 +81,7 @@ class _Worker:
         self._dispatcher = Dispatcher(
             HttpRuntimeApi(self._settings.runtime_api),
             make_entry(self._target),
-            DispatchOptions(
-                limit=self._link.slots, spare=self._spare, stall_threshold_s=STALL_THRESHOLD_S
-            ),
+            self._options,
             ledger=self._link.ledger,
             hooks=DispatchHooks(left=_flush_prints),
         )
@@ -118,6 +115,20 @@ class _Worker:
         while (order := self._link.receive()) is None:
             await anyio.wait_readable(self._link.fileno())
         return order
+
+
+def dispatch_options(mode: Mode, slots: int, max_per_vcpu: int | None) -> DispatchOptions:
+    """
+    How a worker with so many slots admits invocations.
+
+    Polls to spare make up for the platform seeing answers and polls of one burst in any order.
+    In process mode there are none: an event must not wait behind another while a sibling idles.
+    """
+    strict = max_per_vcpu is not None
+    spare = 0 if mode is Mode.PROCESS else 1 if strict else max(1, slots // 2)
+    return DispatchOptions(
+        limit=slots, spare=spare, strict=strict, stall_threshold_s=STALL_THRESHOLD_S
+    )
 
 
 def _flush_prints(slot: Slot) -> None:

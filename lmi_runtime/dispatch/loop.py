@@ -49,11 +49,14 @@ class DispatchOptions:
     How one worker admits invocations.
 
     Attributes:
-        limit: Polls this worker may have waiting, and invocations whose code may run at once.
+        limit: Polls this worker may have waiting: its share of the environment's concurrency.
         spare: Admission tokens beyond `limit`. They keep polls on the wire while `limit`
-            invocations run, which closes the gap between an answer and the next poll. An event
-            that arrives on one waits until a place is free: no time at all as long as the
-            platform sends no more than it said.
+            invocations run, which closes the gap between an answer and the next poll.
+        strict: Never run the code of more than `limit` invocations at once: an event that comes
+            on a spare poll waits for a place. Otherwise it runs at once. The platform sends the
+            environment no more than was agreed, so a worker then runs more than its share only
+            while a sibling runs less, and to wait for a place here would be to wait beside an
+            idle one.
         repoll_first: Give the token back before the answer is posted. Classic Lambda, whose
             environment freezes once it has answered and polls again, wants the opposite.
         stall_threshold_s: Seconds for which the loop may not turn before the watchdog names the
@@ -62,6 +65,7 @@ class DispatchOptions:
 
     limit: int
     spare: int = 1
+    strict: bool = False
     repoll_first: bool = True
     stall_threshold_s: float | None = None
 
@@ -137,7 +141,7 @@ class Dispatcher:
         self._hooks = hooks or DispatchHooks()
         # Everything from here on: loop thread only.
         self._slots: set[Slot] = set()
-        self._places = options.limit
+        self._places = options.limit + (0 if options.strict else options.spare)
         self._backlog: deque[Slot] = deque()
         self._threads = HandlerThreads()
         self._answers = Answers(api, ledger)

@@ -57,11 +57,14 @@ async def serving(
     *,
     limit: int = 2,
     spare: int = 1,
+    strict: bool = False,
     stall_threshold_s: float | None = None,
     **entry: Any,
 ) -> AsyncIterator[Bench]:
     """A dispatcher serving `code`; drained, with everything answered, on the way out."""
-    options = DispatchOptions(limit=limit, spare=spare, stall_threshold_s=stall_threshold_s)
+    options = DispatchOptions(
+        limit=limit, spare=spare, strict=strict, stall_threshold_s=stall_threshold_s
+    )
     bench = Bench(StubEntry(code, **entry), options)
     with anyio.fail_after(10):
         async with anyio.create_task_group() as tasks:

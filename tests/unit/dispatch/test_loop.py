@@ -76,7 +76,7 @@ async def test_one_poll_waits_while_the_limit_runs_and_none_beyond_that() -> Non
 
 
 @pytest.mark.parametrize("kind", list(EntryKind))
-async def test_no_more_than_the_limit_run_at_once_whatever_arrives(kind: EntryKind) -> None:
+async def test_a_strict_limit_is_never_exceeded_whatever_arrives(kind: EntryKind) -> None:
     """The spare event is accepted, waits for a place, and gets the first that is free."""
     gates = [_sync.Event() for _ in range(3)]
     inside: list[str] = []
@@ -93,7 +93,7 @@ async def test_no_more_than_the_limit_run_at_once_whatever_arrives(kind: EntryKi
         return Success(b"")
 
     code = block if kind is EntryKind.THREAD else wait
-    async with serving(code, limit=2, spare=1, kind=kind) as bench:
+    async with serving(code, limit=2, spare=1, strict=True, kind=kind) as bench:
         calls = []
         for number in range(3):
             await bench.api.wait_polls(1)
@@ -131,7 +131,7 @@ async def test_an_event_whose_deadline_comes_while_it_waits_for_a_place_never_ru
         return Success(b"")
 
     code = block if kind is EntryKind.THREAD else wait
-    async with serving(code, limit=1, spare=1, kind=kind) as bench:
+    async with serving(code, limit=1, spare=1, strict=True, kind=kind) as bench:
         first = bench.api.call(b"first")
         await bench.api.wait_polls(1)
         second = bench.api.call(b"second")
