@@ -40,7 +40,7 @@ class LogPipeline:
         self._format: Format = JsonFormat() if is_json else TextFormat()
         self.sink = sink
         self._writer: Writer = self._direct(patience_s=0.0)
-        self._streams = (
+        self.streams = (
             LineStream(sys.stdout, "stdout", logging.INFO, self._emit_out),
             LineStream(sys.stderr, "stderr", logging.ERROR, self._emit_err),
         )
@@ -54,7 +54,7 @@ class LogPipeline:
 
     def flush_request(self, request: Request) -> None:
         """Send what `request` printed without ending the line. Call it when a request ends."""
-        for stream in self._streams:
+        for stream in self.streams:
             stream.buffer.finish(request)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
@@ -64,11 +64,11 @@ class LogPipeline:
         Returns:
             Whether all of it was written within `timeout_s` seconds.
         """
-        for stream in self._streams:
+        for stream in self.streams:
             stream.buffer.finish_all()
         self._restore_hooks()
         logging.getLogger().removeHandler(self._handler)
-        out, err = self._streams
+        out, err = self.streams
         _retarget((out, out.original), (err, err.original))
         if sys.stdout is out:
             sys.stdout = out.original
@@ -86,7 +86,7 @@ class LogPipeline:
     def after_fork(self) -> None:
         """In a child: no thread, no lock and no unwritten line of the parent's is ours."""
         self._writer = self._direct(patience_s=CHILD_PATIENCE_S)
-        for stream in self._streams:
+        for stream in self.streams:
             stream.buffer.forget()
 
     def notice(self, level: int, message: str, **fields: object) -> None:
@@ -94,7 +94,7 @@ class LogPipeline:
         self._put(OUT, self._format.notice(level, message, fields), level)
 
     def _open(self, level: int | None) -> None:
-        out, err = self._streams
+        out, err = self.streams
         # Handlers that were made earlier hold on to the old streams, and would bypass us.
         writes_already = _retarget((out.original, out), (err.original, err))
         sys.stdout, sys.stderr = out, err

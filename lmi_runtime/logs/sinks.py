@@ -10,7 +10,7 @@ import os
 import select
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from lmi_runtime import _sync
@@ -67,16 +67,20 @@ class Turn:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        with tempfile.TemporaryFile() as file:
+            self._fd = os.dup(file.fileno())
+
+    def __del__(self, _close: Callable[[int], None] = os.close) -> None:
+        _close(self._fd)
 
     def __enter__(self) -> None:
         # A file system without locks must not cost us the logs.
         with contextlib.suppress(OSError):
-            fcntl.lockf(self._file, fcntl.LOCK_EX)
+            fcntl.lockf(self._fd, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
-            fcntl.lockf(self._file, fcntl.LOCK_UN)
+            fcntl.lockf(self._fd, fcntl.LOCK_UN)
 
 
 class StreamSink:
