@@ -132,6 +132,7 @@ class _Run:
         self.started_s = monotonic()
         self.ended_s = 0.0
         self.stopping = False
+        self.over = False
         self.in_flight = 0
         self.idle = asyncio.Event()
         self.warming = options.warmup_requests
@@ -236,7 +237,7 @@ class _Caller(asyncio.Protocol):
         self._parser.feed_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._waiting:
+        if self._waiting and not self._run.over:
             self._waiting = False
             self._run.record(0.0, 0, CONNECTION_LOST)
         self._lost()
@@ -299,8 +300,12 @@ class _Driver:
         loop = asyncio.get_running_loop()
         caller = _Caller(self._run, self._head, lambda: self._lost(caller))
         self._callers.add(caller)
-        async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-            await loop.create_connection(lambda: caller, *self._address)
+        try:
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await loop.create_connection(lambda: caller, *self._address)
+        except BaseException:
+            self._callers.discard(caller)
+            raise
 
     def _lost(self, caller: _Caller) -> None:
         self._callers.discard(caller)
@@ -349,7 +354,7 @@ async def run_load(
         await asyncio.gather(*(driver.connect() for _ in range(options.concurrency)))
         await _watch(run, progress)
     finally:
-        run.stopping = True
+        run.stopping = run.over = True
         driver.close()
         # One turn, so that the connections are closed before the caller's loop is.
         await asyncio.sleep(0)

@@ -24,6 +24,39 @@ _FIRST_RESTART_DELAY_S = 0.1
 _LONGEST_RESTART_DELAY_S = 5.0
 
 
+class _LogPipe:
+    """
+    One output stream of the runtime.
+
+    Not `asyncio.subprocess.PIPE`: with it, on some Python versions, a process counts as running
+    until everybody who has inherited the pipe is gone too.
+    """
+
+    def __init__(self, source: str, reader: asyncio.StreamReader, write_end: int) -> None:
+        self.source = source
+        self.reader = reader
+        self.write_end = write_end
+        self._transport: asyncio.ReadTransport | None = None
+
+    @classmethod
+    async def open(cls, source: str) -> Self:
+        read_end, write_end = os.pipe()
+        pipe = cls(source, asyncio.StreamReader(), write_end)
+        protocol = asyncio.StreamReaderProtocol(pipe.reader)
+        file = os.fdopen(read_end, "rb", buffering=0)
+        loop = asyncio.get_running_loop()
+        pipe._transport, _ = await loop.connect_read_pipe(lambda: protocol, file)
+        return pipe
+
+    def close_write_end(self) -> None:
+        """Only the runtime may write: its death has to be the end of the stream."""
+        os.close(self.write_end)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
 class LocalEnvironment:
     """
     One execution environment with a real runtime process in it.
@@ -75,6 +108,7 @@ class LocalEnvironment:
         self._cwd = os.fspath(cwd) if cwd is not None else os.getcwd()
         self._restart = restart
         self._process: asyncio.subprocess.Process | None = None
+        self._streams: list[_LogPipe] = []
         self._watcher: asyncio.Task[None] | None = None
         self._stack = AsyncExitStack()
         self._stopping = False
@@ -144,6 +178,18 @@ class LocalEnvironment:
     # --- the process ----------------------------------------------------------------------
 
     async def _spawn(self) -> asyncio.subprocess.Process:
+        self._streams = [await _LogPipe.open(source) for source in ("stdout", "stderr")]
+        try:
+            return await self._spawn_into(*self._streams)
+        except BaseException:
+            for stream in self._streams:
+                stream.close()
+            raise
+        finally:
+            for stream in self._streams:
+                stream.close_write_end()
+
+    async def _spawn_into(self, stdout: _LogPipe, stderr: _LogPipe) -> asyncio.subprocess.Process:
         variables = runtime_variables(
             self.emulator.options,
             runtime_api=self.emulator.runtime_api,
@@ -155,8 +201,8 @@ class LocalEnvironment:
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stdout=stdout.write_end,
+            stderr=stderr.write_end,
             env=variables,
             cwd=self._cwd,
             # A group of its own, so that a signal for the runtime reaches its workers and not us.
@@ -178,13 +224,9 @@ class LocalEnvironment:
 
     async def _watch_one(self, process: asyncio.subprocess.Process) -> bool:
         """Follow one runtime to its end; tell whether it ever became ready."""
-        assert process.stdout is not None
-        assert process.stderr is not None
         loop = asyncio.get_running_loop()
-        followers = [
-            loop.create_task(self.log.follow(process.stdout, "stdout")),
-            loop.create_task(self.log.follow(process.stderr, "stderr")),
-        ]
+        streams = self._streams
+        followers = [loop.create_task(self.log.follow(s.reader, s.source)) for s in streams]
         gone = loop.create_task(process.wait())
         closed = loop.create_task(self.emulator.wait_until(lambda now: now.phase == "CLOSED"))
         try:
@@ -202,6 +244,8 @@ class LocalEnvironment:
             for task in (*followers, closed):
                 task.cancel()
             await asyncio.gather(*followers, closed, return_exceptions=True)
+            for stream in streams:
+                stream.close()
 
     def _signal_group(self, number: signal.Signals) -> None:
         if self._process is not None:
