@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import concurrent.futures
+import contextlib
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -74,6 +75,13 @@ class _Loop:
             raise RuntimeError(f"The {self._backend} event loop did not start.") from self._error
         return self._portal
 
+    def stop(self) -> None:
+        """Cancel what runs and wait a moment for the thread; it may have ended by itself."""
+        if self._portal is not None:
+            with contextlib.suppress(RuntimeError):
+                self._portal.start_task_soon(self._portal.stop, True)
+        self.thread.join(_EXIT_PATIENCE_S)
+
     def _run(self) -> None:
         try:
             anyio.run(self._serve, backend=self._backend)
@@ -112,11 +120,8 @@ def _forget_in_child() -> None:
 def _stop_at_exit() -> None:
     with _lock:
         loop = _loop
-    if loop is None or not loop.thread.is_alive():
-        return
-    portal = loop.portal()
-    portal.start_task_soon(portal.stop, True)
-    loop.thread.join(_EXIT_PATIENCE_S)
+    if loop is not None:
+        loop.stop()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import logging
 import threading
@@ -142,13 +143,28 @@ async def test_item_that_is_no_bytes_is_a_marshal_error(serving: Any, kind: str,
 
     failed = await begin(serving, first, kind)
     outcome = await begin(serving, later, kind)
+    assert isinstance(outcome, Streaming)
+    await outcome.chunks.__anext__()
     with pytest.raises(StreamFailed) as raised:
-        await collect(outcome)
+        await outcome.chunks.__anext__()
 
     for failure in (failed, raised.value.failure):
         assert isinstance(failure, Failure)
         assert failure.error_type == "Runtime.MarshalError"
     assert (first.closed, later.closed) == (1, 1)
+
+
+async def test_generator_that_somebody_else_holds_is_closed_all_the_same(serving: Any) -> None:
+    """Without this, garbage collection would hide that nobody closed it."""
+    source, held = Closing(3), []
+
+    @functools.wraps(source.s)
+    def handler(event: Any) -> Iterator[Any]:
+        held.append(source.s(event))
+        return held[0]
+
+    assert isinstance(serving(handler).thread(), Failure)
+    assert source.closed == 1
 
 
 async def test_stream_that_is_given_up_is_closed_once(serving: Any, kind: str) -> None:
