@@ -29,10 +29,16 @@ class Leg:
     connect: Connect | None
 
 
+EARLY_READERS = [
+    pytest.param(Leg(_ASYNCIO, connect_asyncio), id="asyncio"),
+    pytest.param(Leg(_UVLOOP, connect_asyncio), id="uvloop"),
+]
+"""Legs that read an answer while they still send."""
+
+
 @pytest.fixture(
     params=[
-        pytest.param(Leg(_ASYNCIO, connect_asyncio), id="asyncio"),
-        pytest.param(Leg(_UVLOOP, connect_asyncio), id="uvloop"),
+        *EARLY_READERS,
         pytest.param(Leg(_ASYNCIO, connect_anyio), id="anyio-on-asyncio"),
         pytest.param(Leg(_UVLOOP, connect_anyio), id="anyio-on-uvloop"),
         pytest.param(Leg(("trio", {}), None), id="trio"),

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from lmi_runtime.model import MAX_RESPONSE_BYTES, Failure, Invocation, PostVerdict, Success
-from tests.contract.runtime_api.conftest import OpenApi
+from tests.contract.runtime_api.conftest import EARLY_READERS, OpenApi
 from tests.contract.runtime_api.stub import ACCEPTED, Act, End, StubServer, answer, error, event
 
 pytestmark = pytest.mark.anyio
@@ -123,6 +123,21 @@ async def test_a_refusal_that_comes_while_sending_is_read(open_api: OpenApi) -> 
 
     assert result.verdict is PostVerdict.TOO_LARGE
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("leg", EARLY_READERS, indirect=True)
+async def test_nothing_is_sent_behind_a_body_that_was_refused_halfway(open_api: OpenApi) -> None:
+    """The server may never read the rest, and with it what comes after."""
+    never = threading.Event()
+    refused = Act(error(413, "RequestEntityTooLarge"), read_body=False, after=never)
+    with StubServer([refused, OK]) as server:
+        async with open_api(server.address) as api:
+            first = await api.respond(INVOCATION, Success(b"x" * MAX_RESPONSE_BYTES))
+            second = await api.respond(INVOCATION, Success(b"{}"))
+        never.set()
+
+    assert (first.verdict, second.verdict) == (PostVerdict.TOO_LARGE, PostVerdict.ACCEPTED)
+    assert [request.connection for request in server.requests] == [0, 1]
 
 
 async def test_an_oversized_response_is_reported_instead_of_sent(

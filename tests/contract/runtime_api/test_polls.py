@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 
 import anyio
@@ -139,20 +140,26 @@ async def test_a_kept_connection_that_died_is_replaced_without_a_word(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("together", [True, False], ids=["same-segment", "later"])
+STRAY = event(request_id="stray")
+
+
+@pytest.mark.parametrize(
+    ("at_once", "later"),
+    [(STRAY, b""), (b"", STRAY), (STRAY[:30], b""), (b"", STRAY[:30])],
+    ids=["same-segment", "later", "half-of-it-in-the-same-segment", "half-of-it-later"],
+)
 async def test_an_answer_to_no_question_is_never_taken_for_one(
-    open_api: OpenApi, *, together: bool
+    open_api: OpenApi, at_once: bytes, later: bytes
 ) -> None:
     """Taken for the next poll's answer, it would shift every later answer by one."""
-    stray = event(request_id="stray")
-    said = event() + stray if together else event()
-    with StubServer([said, event(request_id="r-2")]) as server:
+    with StubServer([event() + at_once, event(request_id="r-2")]) as server:
         async with open_api(server.address) as api:
             await api.next()
-            if not together:
-                server.send(0, stray)
+            if later:
+                server.send(0, later)
                 await anyio.to_thread.run_sync(str)  # the loop looks at its sockets
             second = await api.next()
+        assert server.connections == 2
 
     assert second.request_id == "r-2"
 
@@ -225,13 +232,18 @@ async def test_no_contact_for_too_long_is_final(open_api: OpenApi, unused_addres
 
 async def test_an_accepted_answer_is_contact_too(open_api: OpenApi) -> None:
     """While answers get through, the environment is not lost."""
-    times_s = iter([0.0, 50.0, 70.0])
+    times_s = iter([0.0, 61.0])
     backoff = Backoff(clock=lambda: next(times_s), random=lambda: 0.0, first_s=0.0, cap_s=0.0)
     refusal = error(500, "InternalServerError")
-    acts = [event(), refusal, event(), answer(202, ACCEPTED), refusal, refusal, event()]
+    gate = threading.Event()
+    acts = [event(), refusal, Act(refusal, before=gate), answer(202, ACCEPTED), event()]
     with StubServer(acts) as server:
-        async with open_api(server.address, backoff) as api:
-            await api.next()
+        async with open_api(server.address, backoff) as api, anyio.create_task_group() as tasks:
             invocation = await api.next()
+            tasks.start_soon(api.next)
+            for _ in range(3):
+                await anyio.to_thread.run_sync(server.arrived.get, True, 5)
             await api.respond(invocation, Success(b"{}"))
-            assert (await api.next()).request_id == "r-1"
+            gate.set()
+
+    assert not list(times_s)

@@ -118,6 +118,16 @@ def test_a_response_without_framing_ends_with_the_stream(body: bytes) -> None:
     assert not parser.reusable
 
 
+@pytest.mark.parametrize("framing", ["Content-Length: 9", "Transfer-Encoding: chunked"])
+def test_a_farewell_that_is_cut_off_is_not_whole(framing: str) -> None:
+    """llhttp calls it "not keep-alive" too, like a body that ends with the stream."""
+    parser = ResponseParser()
+    head = f"HTTP/1.1 200 OK\r\nConnection: close\r\n{framing}\r\n\r\n5\r\nab"
+    assert parser.feed(head.encode()) is None
+    with pytest.raises(RuntimeApiError, match="middle"):
+        parser.feed_eof()
+
+
 @given(st.lists(st.binary(min_size=1, max_size=60), max_size=6))
 @example([b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nabc"])
 @example([b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n"])
