@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -32,15 +31,16 @@ class Answers:
     The way out: outcomes to the Runtime API.
 
     Attributes:
-        tally: How many answers ended with each verdict.
-        failed: How many accepted answers were errors.
+        accepted: Answers the platform took.
+        failed: Of those, the errors.
+        stale: Answers that came too late, or for an invocation it no longer knew.
+        lost: Answers it did not take for any other reason.
 
     Thread safety: loop thread only.
     """
 
     def __init__(self, api: RuntimeApi, ledger: InFlightLedger) -> None:
-        self.tally: Counter[PostVerdict] = Counter()
-        self.failed = 0
+        self.accepted = self.failed = self.stale = self.lost = 0
         self._api = api
         self._ledger = ledger
 
@@ -93,8 +93,13 @@ class Answers:
 
     def _note(self, slot: Slot, result: PostResult, *, failed: bool) -> None:
         self._ledger.end(slot.ticket)
-        self.tally[result.verdict] += 1
-        self.failed += failed and result.verdict is PostVerdict.ACCEPTED
+        if result.verdict is PostVerdict.ACCEPTED:
+            self.accepted += 1
+            self.failed += failed
+        elif result.verdict is PostVerdict.STALE:
+            self.stale += 1
+        else:
+            self.lost += 1
 
 
 def log_failure(failure: Failure) -> None:

@@ -33,7 +33,6 @@ from lmi_runtime.model import (
     InFlightLedger,
     Invocation,
     Outcome,
-    PostVerdict,
     RuntimeApi,
     Streaming,
 )
@@ -155,6 +154,8 @@ class Dispatcher:
         self._emptied.set()
         self._draining = False
         self._polls = 0
+        # With so many polls on the wire, an answer need not wait for another one.
+        self._enough_polls = max(1, options.spare // 2)
         self._overruns = 0
 
     # ---- life
@@ -219,13 +220,13 @@ class Dispatcher:
 
     def statistics(self) -> DispatchStatistics:
         """What happened so far, and what is going on."""
-        tally = self._answers.tally
+        answers = self._answers
         running = [s for s in self._slots if not s.left and s not in self._backlog]
         return DispatchStatistics(
-            served=tally[PostVerdict.ACCEPTED],
-            failed=self._answers.failed,
-            stale=tally[PostVerdict.STALE],
-            lost=tally[PostVerdict.LOST] + tally[PostVerdict.TOO_LARGE],
+            served=answers.accepted,
+            failed=answers.failed,
+            stale=answers.stale,
+            lost=answers.lost,
             overran=self._overruns,
             polls=self._polls,
             running=len(running),
@@ -343,8 +344,9 @@ class Dispatcher:
             self._places += 1
         if self._options.repoll_first:
             self._tokens.release()
-            # A turn of the loop, in which the poll that got the token goes out on the wire.
-            await self._kernel.turn()
+            if self._polls < self._enough_polls:
+                # A turn of the loop, in which the poll that got the token goes out on the wire.
+                await self._kernel.turn()
 
     def _let_go(self, slot: Slot) -> None:
         slot.holds -= 1
