@@ -94,10 +94,16 @@ async def test_async_hook_that_is_late_is_cancelled(caplog: pytest.LogCaptureFix
 
 
 async def test_thread_that_is_late_is_left_behind(caplog: pytest.LogCaptureFixture) -> None:
-    released = threading.Event()
-    on_shutdown(released.wait)
+    released, ended = threading.Event(), []
+
+    @on_shutdown
+    def slow() -> None:
+        released.wait(5)  # bounded: were it waited for, this test would fail and not hang
+        ended.append(True)
+
     try:
         await run_shutdown_hooks(0.01)
+        assert not ended
         assert "out of time" in caplog.text
     finally:
         released.set()
