@@ -408,7 +408,7 @@ def test_a_child_that_user_code_forks_logs_and_loses_nothing() -> None:
         "logs = install(settings)\n"
         "print('half', end='')\n"
         "with logs._writer._lock:\n"
-        "    print('parent')\n"
+        "    logging.error('parent')\n"
         "    child = os.fork()\n"
         "    if not child:\n"
         "        print('child'); logging.error('child logs'); os._exit(0)\n"
@@ -417,7 +417,7 @@ def test_a_child_that_user_code_forks_logs_and_loses_nothing() -> None:
     )
 
     messages = [line["message"] for line in lines]
-    assert sorted(messages) == sorted(["halfparent", "child", "child logs", " whole"])
+    assert sorted(messages) == sorted(["parent", "child", "child logs", "half whole"])
 
 
 def test_multiprocessing_children_log() -> None:
