@@ -85,15 +85,11 @@ class HttpRuntimeApi:
         self._polls = ConnectionPool(host, port, connect or _connect)
         self._posts = ConnectionPool(host, port, connect or _connect)
         self._backoff = backoff or Backoff(clock=monotonic, random=random.random)
-        # Both: loop thread only.
-        self._stop = anyio.Event()
-        self._closed = False
+        self._stop = anyio.Event()  # loop thread only
 
     async def next(self) -> Invocation:
         """See `model.RuntimeApi.next`."""
         while True:
-            if self._closed:
-                raise RuntimeApiClosed("The Runtime API client is closed.")
             step = await self._poll()
             if isinstance(step, Invocation):
                 self._note_contact()
@@ -160,7 +156,6 @@ class HttpRuntimeApi:
 
     async def aclose(self) -> None:
         """See `model.RuntimeApi.aclose`."""
-        self._closed = True
         self._stop.set()
         await self._polls.aclose()
         await self._posts.aclose()

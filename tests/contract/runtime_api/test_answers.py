@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import AsyncIterator
 
 import anyio
 import pytest
 
-from lmi_runtime.model import MAX_RESPONSE_BYTES, Failure, Invocation, PostVerdict, Success
-from tests.contract.runtime_api.conftest import EARLY_READERS, OpenApi
+from lmi_runtime.model import (
+    MAX_RESPONSE_BYTES,
+    Failure,
+    Invocation,
+    PostVerdict,
+    Streaming,
+    Success,
+)
+from lmi_runtime.rapi import HttpRuntimeApi
+from lmi_runtime.rapi.anyio_transport import connect_anyio
+from lmi_runtime.rapi.transport import ConnectFailed, Connection
+from tests.contract.runtime_api.conftest import EARLY_READERS, Leg, OpenApi
 from tests.contract.runtime_api.stub import ACCEPTED, Act, End, StubServer, answer, error, event
 
 pytestmark = pytest.mark.anyio
@@ -232,6 +243,32 @@ async def test_a_refused_connection_is_a_lost_answer(
         result = await api.respond(INVOCATION, Success(b"{}"))
 
     assert result.verdict is PostVerdict.LOST
+
+
+async def test_a_connection_that_was_refused_is_tried_again_once(leg: Leg) -> None:
+    """Nothing was sent, so nothing can be sent twice."""
+    tries = 0
+
+    async def connect(host: str, port: int) -> Connection:
+        nonlocal tries
+        tries += 1
+        if tries % 2:
+            raise ConnectFailed("not yet")
+        return await (leg.connect or connect_anyio)(host, port)
+
+    with StubServer([Act(OK, End.CLOSE), Act(OK, End.CLOSE)]) as server:
+        api = HttpRuntimeApi(server.address, connect=connect)
+        buffered = await api.respond(INVOCATION, Success(b"{}"))
+        async with api.stream(INVOCATION, Streaming(_no_chunks())) as upload:
+            streamed = await upload.finish()
+        await api.aclose()
+
+    assert buffered.verdict is streamed.verdict is PostVerdict.ACCEPTED
+
+
+async def _no_chunks() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
 
 async def test_a_response_that_ends_with_the_stream_is_whole(open_api: OpenApi) -> None:
