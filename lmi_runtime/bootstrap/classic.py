@@ -30,7 +30,7 @@ def serve(settings: Settings) -> int:
         target = load(settings.handler, settings.task_root)
     except LmiError as error:
         logs.flush(FLUSH_S)
-        return report_init_error(settings.runtime_api, error)
+        return report_init_error(settings.runtime_api, error, settings.log_format)
     try:
         return run_loop(lambda: _serve(settings, target, logs), settings)
     finally:
