@@ -70,7 +70,7 @@ def test_short_values_survive_beside_several_long_ones() -> None:
     found = strict(encode_fields(fields))
 
     assert found["c"] == "short"
-    assert all("[cut from " in found[key] for key in "abd")
+    assert all("[cut from " in found[key] for key in ("a", "b", "d"))
 
 
 def test_a_long_stack_stays_a_list() -> None:
