@@ -119,6 +119,7 @@ class Rie:
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes]
         self._namespace: str
+        self._hold: int | None = None
         self._output: _Output
         self._staging: Path
         self.port = 0
@@ -283,7 +284,8 @@ class Rie:
             # Another process may have taken a port between the choice and the bind.
             if "address already in use" not in self._told():
                 break
-        raise RuntimeError(f"the emulator did not start; {self._told()}")
+        code = self._process.returncode
+        raise RuntimeError(f"the emulator did not start, exit code {code}; {self._told()}")
 
     def _spawn(self, script: str) -> None:
         self._process = subprocess.Popen(
@@ -302,8 +304,18 @@ class Rie:
             raise RuntimeError(f"unshare did not leave our namespace; {self._told()}")
 
     def _look_for_namespace(self) -> bool:
-        self._namespace = _namespace_of(self._process.pid) or _own_namespace()
-        return self._namespace != _own_namespace()
+        try:
+            hold = os.open(f"/proc/{self._process.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # it has ended
+            return False
+        self._namespace = os.readlink(f"/proc/self/fd/{hold}")
+        if self._namespace == _own_namespace():
+            os.close(hold)
+            return False
+        # While we hold it, no other namespace gets its number: whoever reaps by number, here or
+        # in another run of the tests, would kill the processes of a stranger.
+        self._hold = hold
+        return True
 
     def _alive(self) -> bool:
         return self._process.poll() is None
@@ -316,10 +328,12 @@ class Rie:
         if self._alive():
             self._process.kill()
         self._process.wait()
-        if self._namespace != _own_namespace():
+        if self._hold is not None:
             ended = _wait_until(lambda: not _kill_all(self._namespace), END_TIMEOUT_S)
             if not ended:
                 raise RuntimeError(f"processes that cannot be killed: {_pids_in(self._namespace)}")
+            os.close(self._hold)
+            self._hold = None
         self._output.close()
 
     def _told(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 from lmi_runtime import HttpHead, handler
 
@@ -16,7 +17,7 @@ async def main(event: Any, context: Any) -> AsyncIterator[Any]:
     for number in range(event["chunks"]):
         if number == event.get("fail_at"):
             raise ValueError("midway")
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         yield f"{context.aws_request_id} {number}\n" + "x" * event.get("bytes", 0)
     if event.get("fail_at") == event["chunks"]:
         raise SystemExit(3)

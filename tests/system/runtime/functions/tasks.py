@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from lmi_runtime import RequestScope, current, handler, spawn_thread
@@ -188,13 +189,14 @@ async def mingle(event: Any, context: Any) -> Any:
     me = event["me"]
     scope.caller = me
     seen = [me, current().request_id, context.aws_request_id, scope.caller]
-    await asyncio.sleep(event["wait"])
+    await anyio.sleep(event["wait"])
     logger.info("logged by %s", me)
     print(f"printed by {me}")
     print(f"begun by {me}", end="")
     warnings.warn(f"warned by {me}", stacklevel=1)
     seen.append(await anyio.to_thread.run_sync(lambda: (current().request_id, scope.caller)))
-    seen.append(await asyncio.create_task(_who()))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_who, seen)
     done = threading.Event()
     spawn_thread(lambda: (seen.append((current().request_id, scope.caller)), done.set()))
     await anyio.to_thread.run_sync(done.wait)
@@ -206,9 +208,9 @@ async def mingle(event: Any, context: Any) -> Any:
     }
 
 
-async def _who() -> Any:
-    await asyncio.sleep(0)
-    return current().request_id, scope.caller
+async def _who(seen: list[Any]) -> None:
+    await anyio.lowlevel.checkpoint()
+    seen.append((current().request_id, scope.caller))
 
 
 async def chatter(event: Any, context: Any) -> Any:
