@@ -71,7 +71,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="worker processes")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--rss-tolerance", type=float, default=0.05, help="share, default 0.05")
-    parser.add_argument("--no-uvloop", action="store_true", help="use asyncio's own event loop")
+    parser.add_argument(
+        "--uvloop", action=argparse.BooleanOptionalAction, default=True, help="the event loop"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the whole report to FILE")
     return parser.parse_args(argv)
 
@@ -88,7 +90,7 @@ async def _soak_all(arguments: argparse.Namespace) -> list[Soaked]:
                 workers=arguments.workers,
                 seed=arguments.seed,
                 rss_tolerance=arguments.rss_tolerance,
-                uvloop=not arguments.no_uvloop,
+                uvloop=arguments.uvloop,
             )
             line = bar.add_task(form, total=invocations)
             soaked.append(await soak(form, options, partial(bar.advance, line)))
