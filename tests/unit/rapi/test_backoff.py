@@ -79,4 +79,4 @@ def test_a_delay_is_never_negative_nor_much_above_the_cap(
     backoff = Backoff(clock=clock, random=lambda: next(jitter))
     for passed_s, _ in faults:
         clock.now_s += passed_s
-        assert 0 < backoff.fault().delay_s <= 5.0 * 1.25
+        assert 0 < backoff.fault().delay_s < 5.0 * 1.25 + 1e-6  # clocks are floats
