@@ -121,13 +121,19 @@ def dispatch_options(mode: Mode, slots: int, max_per_vcpu: int | None) -> Dispat
     """
     How a worker with so many slots admits invocations.
 
-    Polls to spare make up for the platform seeing answers and polls of one burst in any order.
-    In process mode there are none: an event must not wait behind another while a sibling idles.
+    A worker goes on polling while its slots are taken, as far as its handler's own limit lets
+    it: AWS's platform keeps to the environment's concurrency by itself, and an answer may reach
+    it before a poll that was written first. Events that one worker has in excess, a sibling is
+    short of. In process mode there is no excess: nothing may share the process.
     """
-    strict = max_per_vcpu is not None
-    spare = 0 if mode is Mode.PROCESS else 1 if strict else max(1, slots // 2)
+    if mode is Mode.PROCESS:
+        return DispatchOptions(limit=slots, spare=0, stall_threshold_s=STALL_THRESHOLD_S)
+    room = slots if max_per_vcpu is None else min(slots, max_per_vcpu - slots)
     return DispatchOptions(
-        limit=slots, spare=spare, strict=strict, stall_threshold_s=STALL_THRESHOLD_S
+        limit=slots,
+        spare=max(1, room),
+        strict=room < 1,
+        stall_threshold_s=STALL_THRESHOLD_S,
     )
 
 
