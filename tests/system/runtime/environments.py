@@ -88,6 +88,11 @@ class Runtime:
             assert time.monotonic() < give_up_s, f"still {reply.error_type}"
             time.sleep(POLL_S)
 
+    @property
+    def url(self) -> str:
+        """Where to POST an event."""
+        return f"http://{self._address}{INVOKE_PATH}"
+
     # ---- logs
 
     def lines(self) -> tuple[str, ...]:

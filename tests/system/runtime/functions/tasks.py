@@ -162,6 +162,10 @@ def blocking_call(seconds: float) -> None:
     time.sleep(seconds)
 
 
+async def pause(event: Any, context: Any) -> Any:
+    await anyio.sleep(event["seconds"])
+
+
 async def overrun(event: Any, context: Any) -> Any:
     try:
         await anyio.sleep_forever()
@@ -215,5 +219,10 @@ async def _who(seen: list[Any]) -> None:
 
 async def chatter(event: Any, context: Any) -> Any:
     for number in range(event["lines"]):
-        print(f"line {number} " + "x" * event["bytes"])
-    return event["lines"]
+        logger.info("line %d %s", number, "x" * event["bytes"], extra={"pid": os.getpid()})
+    return os.getpid()
+
+
+async def shout(event: Any, context: Any) -> Any:
+    print("x" * event["bytes"])
+    print("said")

@@ -70,6 +70,15 @@ def release(event: Any, context: Any) -> Any:
     before.set()
 
 
+def pause(event: Any, context: Any) -> Any:
+    time.sleep(event["seconds"])
+
+
+def chatter(event: Any, context: Any) -> Any:
+    for number in range(event["lines"]):
+        logger.info("line %d %s", number, "x" * event["bytes"])
+
+
 def large(event: Any, context: Any) -> Any:
     return "x" * event["bytes"]
 
@@ -86,6 +95,5 @@ def mingle(event: Any, context: Any) -> Any:
     return {"seen": seen, "environ": os.environ.get("_X_AMZN_TRACE_ID")}
 
 
-ACTIONS: dict[str, Callable[[Any, Any], Any]] = {
-    action.__name__: action for action in (identity, fail, exit_now, hold, release, large, mingle)
-}
+_ACTIONS = (identity, fail, exit_now, hold, release, pause, chatter, large, mingle)
+ACTIONS: dict[str, Callable[[Any, Any], Any]] = {action.__name__: action for action in _ACTIONS}

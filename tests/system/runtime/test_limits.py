@@ -1,0 +1,63 @@
+"""How many polls wait, and that a platform which keeps to its limit is never refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lmi_runtime.emulator import LoadOptions, run_load
+from tests.system.runtime.environments import Embedded, Runtime
+
+pytestmark = pytest.mark.system
+
+Start = Callable[..., Any]
+Make = Callable[..., Runtime]
+
+
+@pytest.mark.parametrize(
+    ("handler", "slots", "vcpus", "workers"),
+    [
+        ("tasks.main", 5, 2, [3, 2]),
+        ("tasks.main", 1, 2, [1]),
+        ("threads.main", 5, 2, [3, 2]),
+        ("threads.alone", 3, 2, [1, 1, 1]),
+        ("tasks.limited", 32, 2, [2, 2]),
+        ("tasks.limited", 3, 2, [2, 1]),
+    ],
+)
+def test_slots_are_shared_out_exactly(
+    start: Start, handler: str, slots: int, vcpus: int, workers: list[int]
+) -> None:
+    """The strict emulator would count one poll too many as a violation."""
+    runtime = start(Embedded, handler, slots=slots, vcpus=vcpus, ready=sum(workers))
+
+    assert runtime.statistics().waiting == sum(workers)
+    assert len(runtime.pids()) == 1 + len(workers)
+    runtime.wait_for(lambda line: line.get("slots") == workers)
+
+
+@pytest.mark.parametrize(
+    ("handler", "slots"),
+    [("tasks.main", 1), ("tasks.main", 16), ("tasks.main", 64), ("threads.main", 16)],
+)
+@pytest.mark.slow
+def test_as_many_callers_as_slots_are_never_refused(
+    kind: Make, start: Start, handler: str, slots: int
+) -> None:
+    vcpus = 2 if slots > 1 else 1
+    runtime = start(kind, handler, slots=slots, vcpus=vcpus, ready=slots)
+    options = LoadOptions(
+        concurrency=slots,
+        duration_s=2.0,
+        event=json.dumps({"do": "pause", "seconds": 0.02}).encode(),
+        warmup_requests=4 * slots,
+    )
+
+    report = asyncio.run(run_load(runtime.url, options))
+
+    assert (report.refused, dict(report.failures)) == (0, {})
+    assert report.ok > slots
