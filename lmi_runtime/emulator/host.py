@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from lmi_runtime.emulator import answers
+from lmi_runtime.emulator.encoding import header_line
 from lmi_runtime.emulator.facts import (
     Clock,
     Deliver,
@@ -16,7 +17,7 @@ from lmi_runtime.emulator.facts import (
     Settle,
 )
 from lmi_runtime.emulator.faults import Fault, FaultKind, FaultScript
-from lmi_runtime.emulator.http import Exchange, header_line
+from lmi_runtime.emulator.http import Exchange
 from lmi_runtime.emulator.options import EmulatorOptions
 from lmi_runtime.emulator.state import Environment
 

@@ -18,13 +18,13 @@ from typing import Any, cast
 import httptools
 
 from lmi_runtime.emulator.answers import Reply
+from lmi_runtime.emulator.encoding import encode_chunks
 from lmi_runtime.emulator.faults import Fault
 
 # Go's server, and so AWS's emulator, reads this much of an unwanted body before it hangs up.
 DRAIN_LIMIT_BYTES = 256 * 1024
 _LINGER_S = 0.5
 _CHUNKED_ABOVE_BYTES = 2048
-_CHUNK_BYTES = 32 * 1024
 
 _STATUS_LINES = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
@@ -398,19 +398,3 @@ class HttpConnection(asyncio.Protocol):
         if transport.can_write_eof():
             transport.write_eof()
         asyncio.get_running_loop().call_later(_LINGER_S, transport.close)
-
-
-def encode_chunks(body: bytes) -> bytes:
-    """Frame *body* as a complete chunked message."""
-    pieces = []
-    for start in range(0, len(body), _CHUNK_BYTES):
-        piece = body[start : start + _CHUNK_BYTES]
-        pieces.append(b"%x\r\n%b\r\n" % (len(piece), piece))
-    pieces.append(b"0\r\n\r\n")
-    return b"".join(pieces)
-
-
-def header_line(name: str, value: str) -> bytes:
-    """One encoded header. Line breaks cannot be smuggled in."""
-    clean = value.replace("\r", " ").replace("\n", " ")
-    return f"{name}: {clean}\r\n".encode("utf-8", "surrogateescape")

@@ -11,10 +11,11 @@ from functools import partial
 from urllib.parse import unquote_to_bytes
 
 from lmi_runtime.emulator.answers import Answer
+from lmi_runtime.emulator.encoding import header_line
 from lmi_runtime.emulator.eventstream import encode_answer
 from lmi_runtime.emulator.facts import Invocation, InvokeRequest
 from lmi_runtime.emulator.host import Host
-from lmi_runtime.emulator.http import Endpoint, Exchange, header_line
+from lmi_runtime.emulator.http import Endpoint, Exchange
 from lmi_runtime.emulator.options import EmulatorOptions
 from lmi_runtime.emulator.runtime_api import NOT_FOUND, WRONG_METHOD
 

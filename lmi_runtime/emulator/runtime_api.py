@@ -9,11 +9,12 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from lmi_runtime.emulator import answers
 from lmi_runtime.emulator.answers import Reply
+from lmi_runtime.emulator.encoding import header_line
 from lmi_runtime.emulator.extensions import Registered
 from lmi_runtime.emulator.facts import Invocation, Poll, PostHead
 from lmi_runtime.emulator.faults import Call, Fault, FaultKind
 from lmi_runtime.emulator.host import Host, WaitingPoll
-from lmi_runtime.emulator.http import Endpoint, Exchange, header_line
+from lmi_runtime.emulator.http import Endpoint, Exchange
 from lmi_runtime.emulator.options import MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, EmulatorOptions
 
 # What Go leaves alone in a path, beside letters, digits and `-_.~`.

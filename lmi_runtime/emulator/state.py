@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from lmi_runtime.emulator import answers
@@ -32,26 +32,10 @@ from lmi_runtime.emulator.facts import (
     Settle,
     Stage,
 )
-from lmi_runtime.emulator.options import REMEMBERED_TIMEOUTS, EmulatorOptions
+from lmi_runtime.emulator.late import RecentTimeouts
+from lmi_runtime.emulator.options import EmulatorOptions
 
 _RIE_DEADLINE_FACTOR = 1_000_000
-
-
-class _RecentTimeouts:
-    """The last thousand timed-out request ids; each excuses one late post."""
-
-    def __init__(self, limit: int = REMEMBERED_TIMEOUTS) -> None:
-        self._limit = limit
-        self._ids: OrderedDict[str, None] = OrderedDict()
-
-    def remember(self, request_id: str) -> None:
-        self._ids[request_id] = None
-        self._ids.move_to_end(request_id)
-        if len(self._ids) > self._limit:
-            self._ids.popitem(last=False)
-
-    def consume(self, request_id: str) -> bool:
-        return self._ids.pop(request_id, self) is None
 
 
 class Environment:
@@ -83,7 +67,7 @@ class Environment:
         self._queued: list[Invocation] = []
         # Insertion order is order of deadlines: every invocation gets the same time.
         self._running: dict[str, Invocation] = {}
-        self._timed_out = _RecentTimeouts()
+        self._timed_out = RecentTimeouts()
         self._runtime_ready = False
         self._init_deadline_s: float | None = None
         self._init_error_type: str | None = None

@@ -217,6 +217,14 @@ def test_connection_can_be_used_again_after_a_little_too_much(wire: Wire) -> Non
     assert connection.send("GET", "/2018-06-01/ping").expect().body == b"pong"
 
 
+def test_long_body_that_is_not_wanted_is_not_waited_for(wire: Wire) -> None:
+    head = {"Content-Length": "1000000"}
+    refused = wire.connect().send("POST", post_path("response", "nobody"), headers=head).expect()
+
+    assert refused.status == 400
+    assert refused.headers["connection"] == "close"
+
+
 def test_caller_is_told_although_far_too_large_a_response_may_be_cut_off(wire: Wire) -> None:
     delivery = wire.deliver()
     connection = wire.connect()
