@@ -22,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0 when it worked, 1 when the function or the load did not, 2 for a wrong command line.
     """
-    parser = argparse.ArgumentParser(prog="lmi", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="lmi", description="Serve a Lambda handler, call it, put load on it."
+    )
     parser.add_argument("--version", action="version", version=f"lmi_runtime {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in _COMMANDS:

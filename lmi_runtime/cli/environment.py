@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from lmi_runtime.cli.arguments import pair, positive, seconds
 from lmi_runtime.cli.errors import CliError
 from lmi_runtime.emulator import Emulator, EmulatorOptions, LocalEnvironment, LogLine
 from lmi_runtime.model import Mode
@@ -30,17 +31,17 @@ def add_environment_arguments(parser: argparse.ArgumentParser, *, concurrency: i
     )
     parser.add_argument(
         "--concurrency",
-        type=_positive,
+        type=positive,
         default=concurrency,
         metavar="N",
         help="invocations at once in the environment (default: %(default)s)",
     )
     parser.add_argument(
-        "--vcpus", type=_positive, metavar="K", help="vCPUs to pretend (default: this machine's)"
+        "--vcpus", type=positive, metavar="K", help="vCPUs to pretend (default: this machine's)"
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="the function's time-out (default: %(default)g)",
@@ -48,6 +49,7 @@ def add_environment_arguments(parser: argparse.ArgumentParser, *, concurrency: i
     parser.add_argument(
         "--env",
         action="append",
+        type=pair,
         default=[],
         metavar="NAME=VALUE",
         help="a variable for the function; may be given more than once",
@@ -62,7 +64,7 @@ async def local_environment(
     Run the handler in an embedded environment.
 
     Raises:
-        CliError: The port is taken.
+        CliError: The port is taken, or not ours to take.
     """
     command = [sys.executable, "-m", "lmi_runtime", arguments.handler]
     if arguments.mode:
@@ -75,7 +77,8 @@ async def local_environment(
         memory_mb=vcpus * _MIB_PER_VCPU,
         strict=False,
     )
-    env = dict(_pair(text) for text in arguments.env)
+    # The service sets a level for functions that log JSON, and so their INFO lines show.
+    env = {"AWS_LAMBDA_LOG_LEVEL": "INFO", **dict(arguments.env)}
     if arguments.vcpus:
         env["LMI_VCPUS"] = str(arguments.vcpus)
     emulator = Emulator(options, invoke_port=port)
@@ -83,24 +86,13 @@ async def local_environment(
     try:
         await environment.__aenter__()
     except OSError as error:
-        if error.errno != errno.EADDRINUSE:
+        trouble = {errno.EADDRINUSE: "is taken", errno.EACCES: "needs more rights than yours"}
+        if error.errno not in trouble:
             raise
-        raise CliError(f"Port {port} is taken. Choose another with --port.") from error
+        raise CliError(
+            f"Port {port} {trouble[error.errno]}. Choose another with --port."
+        ) from error
     try:
         yield environment
     finally:
         await environment.stop()
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise CliError(f"--env {text!r} is not NAME=VALUE.")
-    return name, value

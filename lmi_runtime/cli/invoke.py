@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from lmi_runtime.cli.arguments import seconds
 from lmi_runtime.cli.errors import CliError
 
 __all__ = ["add_to", "read_event"]
@@ -33,7 +34,7 @@ def add_to(commands: Any) -> None:
         "--endpoint", default=f"http://127.0.0.1:{DEFAULT_PORT}", help="(default: %(default)s)"
     )
     parser.add_argument("--function", default="function", help="function name (default: any)")
-    parser.add_argument("--timeout", type=float, default=900.0, metavar="SECONDS")
+    parser.add_argument("--timeout", type=seconds, default=900.0, metavar="SECONDS")
     parser.set_defaults(execute=_execute)
 
 
@@ -60,20 +61,30 @@ def read_event(text: str) -> bytes:
     return data
 
 
+def _address(endpoint: str) -> tuple[str, int]:
+    """Host and port of an endpoint on this machine, with or without ``http://``."""
+    try:
+        where = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
+        host, port = where.hostname or "", where.port or 80
+    except ValueError as error:
+        raise CliError(f"--endpoint {endpoint!r} is not a URL: {error}") from error
+    if host not in _LOOPBACK:
+        raise CliError(f"{endpoint} is not on this machine; use the AWS CLI for Lambda.")
+    return host, port
+
+
 def _execute(arguments: argparse.Namespace) -> int:
-    where = urlsplit(arguments.endpoint)
-    if where.hostname not in _LOOPBACK:
-        raise CliError(f"{arguments.endpoint} is not on this machine; use the AWS CLI for Lambda.")
+    host, port = _address(arguments.endpoint)
     event = read_event(arguments.event)
-    connection = http.client.HTTPConnection(
-        where.hostname, where.port or 80, timeout=arguments.timeout
-    )
+    connection = http.client.HTTPConnection(host, port, timeout=arguments.timeout)
     path = f"/2015-03-31/functions/{quote(arguments.function, safe='')}/invocations"
     try:
         connection.request("POST", path, event, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         body = answer.read()
-    except OSError as error:
+    except TimeoutError as error:
+        raise CliError(f"No answer within {arguments.timeout:g} seconds.") from error
+    except (OSError, http.client.HTTPException) as error:
         raise CliError(
             f"Nobody answers at {arguments.endpoint} ({error}). Start `lmi run` first."
         ) from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
+from lmi_runtime.cli.arguments import positive, seconds
 from lmi_runtime.cli.errors import CliError
 from lmi_runtime.cli.invoke import read_event
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from lmi_runtime.emulator import LoadProgress, LogLine
 
 __all__ = ["add_to"]
+
+# Not parsed: under load that would cost more than the function does.
+_IS_ERROR = re.compile(r'"level": ?"(?:ERROR|CRITICAL)"')
 
 
 def add_to(commands: Any) -> None:
@@ -32,8 +37,10 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("handler", help="module.function, such as app.handler")
     add_environment_arguments(parser, concurrency=32)
-    parser.add_argument("--callers", type=int, help="callers at once (default: --concurrency)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="(default: %(default)g)")
+    parser.add_argument(
+        "--callers", type=positive, metavar="N", help="callers at once (default: --concurrency)"
+    )
+    parser.add_argument("--seconds", type=seconds, default=10.0, help="(default: %(default)g)")
     parser.add_argument("--event", default="{}", help="JSON, or @FILE (default: {})")
     parser.add_argument("--logs", action="store_true", help="show the function's log lines")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -82,6 +89,7 @@ async def _load(arguments: argparse.Namespace) -> int:
         with progress_bar(arguments.seconds) as advance:
             report = await run_load(environment.emulator.url, options, _both(advance, measured))
         footprint = footprint or [measure(environment.pid)]
+        ended = environment.returncode
     if arguments.json:
         # Not asdict, which cannot copy the read-only mapping of failures.
         facts = {field.name: getattr(report, field.name) for field in fields(report)}
@@ -89,6 +97,8 @@ async def _load(arguments: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
     else:
         show(arguments, report, footprint[0], log.errors)
+    if ended is not None:
+        print(f"lmi load: the runtime ended under load with exit code {ended}", file=sys.stderr)
     return 0 if report.ok and not report.failed else 1
 
 
@@ -111,7 +121,7 @@ class _Log:
         self._last: list[str] = []
 
     def __call__(self, line: LogLine) -> None:
-        self.errors += '"level": "ERROR"' in line.text
+        self.errors += _IS_ERROR.search(line.text) is not None
         if self._echo:
             print(line.text, file=sys.stderr)
         self._last = [*self._last[-19:], line.text]

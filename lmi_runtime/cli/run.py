@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from lmi_runtime import bootstrap
+from lmi_runtime.cli.arguments import port
 
 if TYPE_CHECKING:
     from lmi_runtime.emulator import LogLine
@@ -37,7 +38,7 @@ def add_to(commands: Any) -> None:
     add_environment_arguments(parser, concurrency=32)
     parser.add_argument(
         "--port",
-        type=int,
+        type=port,
         default=DEFAULT_PORT,
         help="of the local invoke API on 127.0.0.1; 0 takes any (default: %(default)s)",
     )

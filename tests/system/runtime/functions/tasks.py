@@ -114,6 +114,10 @@ async def unencodable(event: Any, context: Any) -> Any:
     return {"value": object()}
 
 
+async def variable(event: Any, context: Any) -> Any:
+    return os.environ[event["name"]]
+
+
 async def exact(event: Any, context: Any) -> Any:
     return {"price": Decimal("1.10"), "text": "é"}
 
@@ -131,6 +135,10 @@ async def exit_now(event: Any, context: Any) -> Any:
 
 async def kill(event: Any, context: Any) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def kill_all(event: Any, context: Any) -> Any:
+    os.kill(os.getppid(), signal.SIGKILL)
 
 
 async def segfault(event: Any, context: Any) -> Any:
