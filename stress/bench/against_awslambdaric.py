@@ -99,7 +99,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--slots", nargs="+", type=int, help="N (default: 16 32 64)")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS)
     parser.add_argument("--rounds", type=int, help="turns of each runtime (default: 3)")
-    parser.add_argument("--seconds", type=float, help="load that is measured (default: 4)")
+    parser.add_argument("--seconds", type=float, help="load that is measured (default: 3)")
     parser.add_argument("--python", default=sys.executable, help="interpreter of the runtimes")
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE")
     parser.add_argument("--check", action="store_true", help="exit 1 where a target is missed")
@@ -107,7 +107,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     quick = arguments.quick
     arguments.slots = arguments.slots or ([16, 32] if quick else [16, 32, 64])
     arguments.rounds = arguments.rounds or (1 if quick else 3)
-    arguments.seconds = arguments.seconds or (2.0 if quick else 4.0)
+    arguments.seconds = arguments.seconds or (2.0 if quick else 3.0)
     if arguments.contenders is None:
         extras = () if quick else _EXTRAS
         arguments.contenders = [BASELINE.name, "uvloop", "asyncio", *extras]
