@@ -62,9 +62,9 @@ async def test_time_passes_only_on_the_injected_clock() -> None:
         assert emulator.statistics().timed_out == 1
 
 
-async def test_time_out_comes_by_itself() -> None:
+async def test_time_out_comes_by_itself_and_before_a_later_one() -> None:
     async with (
-        Emulator(EmulatorOptions(timeout_s=0.01)) as emulator,
+        Emulator(EmulatorOptions(timeout_s=0.01, init_timeout_s=600.0)) as emulator,
         Client(emulator.runtime_api) as client,
     ):
         call = asyncio.create_task(emulator.invoke(b"{}"))
