@@ -52,7 +52,7 @@ def test_as_many_callers_as_slots_are_never_refused(
     runtime = start(kind, handler, slots=slots, vcpus=vcpus, ready=slots)
     options = LoadOptions(
         concurrency=slots,
-        duration_s=2.0,
+        duration_s=2.0 if slots > 1 else 0.5,
         event=json.dumps({"do": "pause", "seconds": 0.02}).encode(),
         warmup_requests=4 * slots,
     )
