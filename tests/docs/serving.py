@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import sys
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmi_runtime.emulator import Answer, Emulator, EmulatorOptions, LocalEnvironment
+from tests.docs.blocks import REPOSITORY
 
 _CALL = re.compile(
     r"(?P<handler>[\w.]+): (?P<event>.*?)(?: (?P<kind>->|=>) (?P<expected>.*))?\Z", re.DOTALL
@@ -46,11 +48,29 @@ async def serving(handler: str, folder: Path) -> AsyncIterator[Emulator]:
     """Serve *handler* from *folder*; no rule of the Runtime API may have been broken at the end."""
     command = [sys.executable, "-m", "lmi_runtime", handler]
     options = EmulatorOptions(max_concurrency=4, timeout_s=20, handler=handler)
-    environment = LocalEnvironment(command, options, env={"LMI_VCPUS": "1"}, cwd=folder)
-    async with environment:
-        await environment.emulator.wait_ready()
+    env = {"LMI_VCPUS": "1", "PYTHONPATH": str(REPOSITORY)}
+    async with LocalEnvironment(command, options, env=env, cwd=folder) as environment:
+        await _wait_ready(environment)
         yield environment.emulator
         environment.emulator.assert_clean()
+
+
+async def _wait_ready(environment: LocalEnvironment) -> None:
+    """
+    Wait for the first poll.
+
+    Raises:
+        AssertionError: The runtime has exited instead; carries what it wrote.
+    """
+    ready = asyncio.ensure_future(environment.emulator.wait_ready())
+    exited = asyncio.ensure_future(environment.wait_exited())
+    try:
+        await asyncio.wait({ready, exited}, return_when=asyncio.FIRST_COMPLETED)
+        written = "\n".join(line.text for line in environment.log.lines)
+        assert ready.done(), f"the runtime did not start:\n{written}"
+    finally:
+        ready.cancel()
+        exited.cancel()
 
 
 def mismatch(call: Call, answer: Answer) -> str | None:
