@@ -120,4 +120,6 @@ async def _pump(head: Streaming, upload: AnswerStream) -> bool:
     async with aclosing(head.chunks) as chunks:
         async for chunk in chunks:
             await upload.write(chunk)
+            if upload.pointless:
+                break
     return True

@@ -61,13 +61,13 @@ class AsyncioKernel:
         """See `Kernel.run`."""
         task = asyncio.current_task()
         assert task is not None
-        slot.cancels_with(task.cancel)
+        slot.canceller = task.cancel
         try:
             return await code
         except asyncio.CancelledError:
             return None
         finally:
-            slot.cancels_with(None)
+            slot.canceller = None
             # A cancellation must not outlive the code it was meant for and hit the posting of
             # its answer, whether the code gave in to it, swallowed it, or cancelled itself.
             while task.cancelling():
@@ -93,11 +93,11 @@ class AnyioKernel:
     async def run(self, slot: Slot, code: Coroutine[Any, Any, T]) -> T | None:
         """See `Kernel.run`."""
         with anyio.CancelScope() as scope:
-            slot.cancels_with(scope.cancel)
+            slot.canceller = scope.cancel
             try:
                 return await code
             finally:
-                slot.cancels_with(None)
+                slot.canceller = None
         return None
 
     async def turn(self) -> None:

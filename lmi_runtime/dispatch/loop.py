@@ -147,7 +147,8 @@ class Dispatcher:
         self._keeper = DeadlineKeeper(self._slots, self._overran)
         self._kernel: Kernel
         self._running = False
-        self._tokens: anyio.Semaphore
+        self._tokens = options.limit + options.spare
+        self._without_token: deque[anyio.Event] = deque()
         self._pristine: Context
         self._stopped = anyio.Event()
         self._emptied = anyio.Event()
@@ -170,8 +171,6 @@ class Dispatcher:
         Raises:
             RuntimeApiUnreachable: The platform is gone; the process should exit.
         """
-        tokens = self._options.limit + self._options.spare
-        self._tokens = anyio.Semaphore(tokens, fast_acquire=True)
         self._pristine = copy_context()
         watchdog = None
         try:
@@ -245,7 +244,12 @@ class Dispatcher:
 
     async def _poll(self) -> None:
         while not self._draining:
-            await self._tokens.acquire()
+            if self._tokens:
+                self._tokens -= 1
+            else:
+                handed_over = anyio.Event()
+                self._without_token.append(handed_over)
+                await handed_over.wait()
             self._polls += 1
             try:
                 invocation = await self._api.next()
@@ -329,7 +333,7 @@ class Dispatcher:
         if not mine:
             logger.warning("The code of an invocation that was answered for has ended.")
         if not self._options.repoll_first:
-            self._tokens.release()
+            self._free_token()
         self._let_go(slot)
 
     async def _leave(self, slot: Slot) -> None:
@@ -343,10 +347,16 @@ class Dispatcher:
         else:
             self._places += 1
         if self._options.repoll_first:
-            self._tokens.release()
+            self._free_token()
             if self._polls < self._enough_polls:
                 # A turn of the loop, in which the poll that got the token goes out on the wire.
                 await self._kernel.turn()
+
+    def _free_token(self) -> None:
+        if self._without_token:
+            self._without_token.popleft().set()
+        else:
+            self._tokens += 1
 
     def _let_go(self, slot: Slot) -> None:
         slot.holds -= 1

@@ -27,6 +27,7 @@ class Slot:
         acts_at_s: Monotonic seconds when its deadline has to be acted upon, or None.
         cancellable: Whether `cancel` can end its code: it is a task, and not past its end.
         cancelling: Whether `cancel` was called.
+        canceller: What `cancel` calls while the code runs as a task.
         report_only: Whether its handler asked not to be stopped at its deadline.
         overran: Whether its deadline had to be acted upon.
         left: Whether its code has ended.
@@ -36,10 +37,10 @@ class Slot:
     """
 
     __slots__ = (
-        "_canceller",
         "_settled",
         "acts_at_s",
         "cancellable",
+        "canceller",
         "cancelling",
         "context",
         "holds",
@@ -74,7 +75,7 @@ class Slot:
         self.left = False
         self.holds = 1
         self.task: object = None  # an event loop holds its tasks only weakly
-        self._canceller: Callable[[], object] | None = None
+        self.canceller: Callable[[], object] | None = None
         self._settled = False
 
     @property
@@ -92,9 +93,5 @@ class Slot:
     def cancel(self) -> None:
         """Ask the code to end. Before its first step, that means it never starts."""
         self.cancelling = True
-        if self._canceller is not None:
-            self._canceller()
-
-    def cancels_with(self, canceller: Callable[[], object] | None) -> None:
-        """Say what `cancel` has to call from now on."""
-        self._canceller = canceller
+        if self.canceller is not None:
+            self.canceller()

@@ -14,7 +14,16 @@ __all__ = ["AnswerStream", "Entry", "EntryKind", "InFlightLedger", "RuntimeApi"]
 
 
 class AnswerStream(Protocol):
-    """The upload of one streamed response."""
+    """
+    The upload of one streamed response.
+
+    Attributes:
+        pointless: Nothing more can reach the caller: making more of the stream makes no sense.
+            `write` takes it all the same, and drops it.
+    """
+
+    @property
+    def pointless(self) -> bool: ...
 
     async def write(self, chunk: bytes) -> None:
         """Send `chunk`; returns when it may be followed by the next (back-pressure)."""

@@ -121,8 +121,9 @@ class AsyncioConnection(asyncio.BufferedProtocol):
         self._expecting = False
         self._result = result
         _wake(self._wake_receiver)
-        # Back-pressure ends with the answer: the rest of the request is no longer wanted.
-        _wake(self._wake_sender)
+        if self._paused:
+            # Back-pressure ends with the answer: the rest of the request is no longer wanted.
+            _wake(self._wake_sender)
 
     def _hang_up(self) -> None:
         self._lost = True

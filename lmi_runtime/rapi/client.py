@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 import anyio
 
@@ -48,8 +47,6 @@ __all__ = ["HttpRuntimeApi"]
 
 _log = logging.getLogger("lmi_runtime.rapi")
 
-_T = TypeVar("_T")
-
 _POLL_AGAIN_S = 0.01
 
 _LEVELS = {
@@ -83,14 +80,22 @@ class HttpRuntimeApi:
         host, port = split_address(address)
         self._requests = Requests(address)
         self._polls = ConnectionPool(host, port, connect or _connect)
-        self._posts = ConnectionPool(host, port, connect or _connect)
+        # Without a connection nothing was sent: a second try cannot answer twice. A poll that
+        # cannot connect has the backoff.
+        self._posts = ConnectionPool(host, port, connect or _connect, attempts=2)
         self._backoff = backoff or Backoff(clock=monotonic, random=random.random)
         self._stop = anyio.Event()  # loop thread only
 
     async def next(self) -> Invocation:
         """See `model.RuntimeApi.next`."""
         while True:
-            step = await self._poll()
+            step: Invocation | PollAgain | Fault
+            try:
+                response = await self._polls.exchange(self._requests.poll)
+            except RuntimeApiError as exc:
+                step = Fault(str(exc))
+            else:
+                step = read_poll(response, wall_time_s=wall_time(), monotonic_s=monotonic())
             if isinstance(step, Invocation):
                 self._note_contact()
                 return step
@@ -139,7 +144,7 @@ class HttpRuntimeApi:
             return self._report("streamed response", invocation.request_id, result)
 
         try:
-            connection = await _once_more(self._posts.lend)
+            connection = await self._posts.lend()
         except ConnectFailed as exc:
             yield LostStream(settle(PostResult(PostVerdict.LOST, str(exc))))
             return
@@ -160,13 +165,6 @@ class HttpRuntimeApi:
         await self._polls.aclose()
         await self._posts.aclose()
 
-    async def _poll(self) -> Invocation | PollAgain | Fault:
-        try:
-            response = await self._polls.exchange(self._requests.poll)
-        except RuntimeApiError as exc:
-            return Fault(str(exc))
-        return read_poll(response, wall_time_s=wall_time(), monotonic_s=monotonic())
-
     async def _wait_after(self, fault: Fault) -> None:
         if not self._stop.is_set():
             pause = self._backoff.fault()
@@ -181,7 +179,7 @@ class HttpRuntimeApi:
 
     async def _post(self, what: str, request_id: str, request: bytes) -> PostResult:
         try:
-            response = await _once_more(lambda: self._posts.exchange(request))
+            response = await self._posts.exchange(request)
         except RuntimeApiError as exc:
             result = PostResult(PostVerdict.LOST, str(exc))
         else:
@@ -194,10 +192,9 @@ class HttpRuntimeApi:
             _log.info("The Runtime API answers again.")
 
     def _report(self, what: str, request_id: str, result: PostResult) -> PostResult:
-        level = _LEVELS.get(result.verdict)
-        if level is not None:
+        if result.verdict is not PostVerdict.ACCEPTED:
             _log.log(
-                level,
+                _LEVELS[result.verdict],
                 "The Runtime API did not take the %s to request %s (%s): %s",
                 what,
                 request_id,
@@ -213,11 +210,3 @@ async def _connect(host: str, port: int) -> Connection:
     except RuntimeError:
         return await connect_anyio(host, port)
     return await connect_asyncio(host, port)
-
-
-async def _once_more(send: Callable[[], Awaitable[_T]]) -> _T:
-    # Without a connection nothing was sent: the second try cannot answer twice.
-    try:
-        return await send()
-    except ConnectFailed:
-        return await send()

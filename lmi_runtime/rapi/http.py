@@ -66,8 +66,12 @@ class ResponseParser:
         self.started = False
         self.reusable = True
         self._headers: dict[bytes, bytes] = {}
+        # What llhttp reports, as it was sent. It fills the two itself, for a function of ours
+        # would be called a dozen times a response.
+        self._fields: dict[bytes, bytes] = {}
         self._body: list[bytes] = []
-        self._in_headers = True
+        self.on_header = self._fields.__setitem__
+        self.on_body = self._body.append
         self._ends_with_the_stream = False
         self._complete: Response | None = None
         # Makes a cycle of two objects per connection; connections are few and live long.
@@ -120,17 +124,13 @@ class ResponseParser:
             # A second response nobody asked for. Pairing it with the next request would hand
             # every later answer to the wrong question.
             self.reusable = False
-        self._headers = {}
-        self._body = []
-        self._in_headers = True
+        self._fields.clear()
+        self._body.clear()
         self._ends_with_the_stream = False
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if value and self._in_headers:  # else it is a trailer, which may not pose as a header
-            self._headers[name.lower()] = value
-
     def on_headers_complete(self) -> None:
-        self._in_headers = False
+        # Taken now: what is reported later is a trailer, which may not pose as a header.
+        self._headers = {name.lower(): value for name, value in self._fields.items() if value}
         # llhttp has no call for the end of the stream, and calls a body that runs until then
         # merely "not keep-alive"; only the headers tell it from a truncated one.
         self._ends_with_the_stream = (
@@ -138,9 +138,6 @@ class ResponseParser:
             and b"content-length" not in self._headers
             and not self._headers.get(b"transfer-encoding", b"").lower().endswith(b"chunked")
         )
-
-    def on_body(self, data: bytes) -> None:
-        self._body.append(data)
 
     def on_message_complete(self) -> None:
         status = self._llhttp.get_status_code()
@@ -201,8 +198,9 @@ def header_text(text: str, *, limit: int = 1024) -> str:
 
 
 def quote_id(request_id: str) -> str:
-    """Percent-encode a request id for a path."""
+    """Percent-encode a request id for a path, and no more of it than Go's servers expect."""
     if _PLAIN_ID.fullmatch(request_id):
         return request_id
-    # Ids are decoded as Latin-1, see `protocol`; encoded the same way they come back whole.
-    return quote(request_id, safe="", encoding="latin-1", errors="replace")
+    # AWS's server takes an escape only where it would have escaped as well. Ids are decoded as
+    # Latin-1, see `protocol`; encoded the same way they come back whole.
+    return quote(request_id, safe="$&+,:;=@", encoding="latin-1", errors="replace")

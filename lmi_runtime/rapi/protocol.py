@@ -82,19 +82,6 @@ class PollAgain(enum.Enum):
     NOW = "now"
 
 
-class _PollStep(enum.Enum):
-    EVENT = enum.auto()
-    AGAIN = enum.auto()
-    FAULT = enum.auto()
-
-
-_POLL_STEPS = {
-    200: _PollStep.EVENT,
-    # Some other emulators end a poll like this when nothing happened for a while.
-    204: _PollStep.AGAIN,
-}
-
-
 def read_poll(
     response: Response, *, wall_time_s: float, monotonic_s: float
 ) -> Invocation | PollAgain | Fault:
@@ -106,11 +93,9 @@ def read_poll(
         wall_time_s: Seconds since the epoch on receipt.
         monotonic_s: The same moment on the monotonic clock, in seconds.
     """
-    step = _POLL_STEPS.get(response.status, _PollStep.FAULT)
-    if step is _PollStep.AGAIN:
-        return PollAgain.NOW
-    if step is _PollStep.FAULT:
-        return Fault(_detail(response))
+    if response.status != 200:
+        # Some other emulators end a poll with 204 when nothing happened for a while.
+        return PollAgain.NOW if response.status == 204 else Fault(_detail(response))
     get = response.headers.get
     request_id = get(b"lambda-runtime-aws-request-id")
     if request_id is None:
@@ -173,15 +158,18 @@ _POST_VERDICTS = {
     (413, None): PostVerdict.TOO_LARGE,
 }
 
+_ACCEPTED = PostResult(PostVerdict.ACCEPTED)
+
 
 def read_post(response: Response) -> PostResult:
     """Read what the Runtime API said to an answer."""
     verdict = _POST_VERDICTS.get((response.status, None))
+    if verdict is PostVerdict.ACCEPTED:
+        return _ACCEPTED
     if verdict is None:
         error_type = _error_type_of(response)
         verdict = _POST_VERDICTS.get((response.status, error_type), PostVerdict.LOST)
-    detail = "" if verdict is PostVerdict.ACCEPTED else _detail(response)
-    return PostResult(verdict, detail)
+    return PostResult(verdict, _detail(response))
 
 
 def read_extension_id(response: Response) -> str | None:
@@ -222,9 +210,16 @@ class Requests:
 
         There is no response-mode header: the Runtime API rejects ``buffered``.
         """
+        # One string and no helper in between: this is made for every invocation.
         content_type = header_text(success.content_type) or "application/octet-stream"
-        headers = (("Content-Type", content_type), *_echo(invocation.invocation_id))
-        return self._post(_path(invocation.request_id, "/response"), headers, success.body)
+        invocation_id = invocation.invocation_id
+        echo = f"{_INVOCATION_ID}: {header_text(invocation_id)}\r\n" if invocation_id else ""
+        head = (
+            f"POST {_RUNTIME}invocation/{quote_id(invocation.request_id)}/response HTTP/1.1\r\n"
+            f"Host: {self._host}\r\nContent-Type: {content_type}\r\n{echo}"
+            f"Content-Length: {len(success.body)}\r\n\r\n"
+        )
+        return head.encode("latin-1") + success.body
 
     def error(self, request_id: str, invocation_id: str | None, failure: Failure) -> bytes:
         """Build the request for an error."""

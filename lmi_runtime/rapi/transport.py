@@ -7,6 +7,7 @@ Two shells stand behind the one contract, `asyncio_transport` for the hot path a
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -101,12 +102,19 @@ class ConnectionPool:
     It makes as many as are used at once and never queues; its user's concurrency bounds it.
 
     Thread safety: loop thread only.
+
+    Args:
+        host: Where to connect.
+        port: Where to connect.
+        connect: How to connect.
+        attempts: How often to try before a connection is not to be had.
     """
 
-    def __init__(self, host: str, port: int, connect: Connect) -> None:
+    def __init__(self, host: str, port: int, connect: Connect, *, attempts: int = 1) -> None:
         self._host = host
         self._port = port
         self._connect = connect
+        self._attempts = attempts
         # All three: loop thread only.
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
@@ -163,12 +171,18 @@ class ConnectionPool:
             await connection.aclose()
 
     async def _open(self) -> Connection:
-        connection = None if self._closed else await self._connect(self._host, self._port)
+        connection = None if self._closed else await self._try_to_connect()
         if connection is None or self._closed:  # closed meanwhile, perhaps
             if connection is not None:
                 await connection.aclose()
             raise ConnectFailed("The connections to the Runtime API are closed.")
         return connection
+
+    async def _try_to_connect(self) -> Connection:
+        for _ in range(self._attempts - 1):
+            with contextlib.suppress(ConnectFailed):
+                return await self._connect(self._host, self._port)
+        return await self._connect(self._host, self._port)
 
     async def _use(self, connection: Connection, request: bytes) -> Response:
         self._busy.add(connection)

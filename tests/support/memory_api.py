@@ -32,6 +32,7 @@ class Call:
     answered: anyio.Event = field(default_factory=anyio.Event)
     answers: list[Success | Failure] = field(default_factory=list)
     chunks: list[bytes] = field(default_factory=list)
+    gone: bool = False
 
     @property
     def body(self) -> bytes:
@@ -142,6 +143,8 @@ class MemoryApi:
 
 
 class _Stream:
+    pointless = False
+
     def __init__(self, api: MemoryApi, call: Call, head: Streaming) -> None:
         self._api = api
         self._call = call
@@ -152,6 +155,7 @@ class _Stream:
             raise RuntimeApiError("the upload broke")
         await anyio.lowlevel.checkpoint()
         self._call.chunks.append(chunk)
+        self.pointless = self._call.gone
 
     async def finish(self) -> PostResult:
         whole = Success(b"".join(self._call.chunks), self._head.content_type)

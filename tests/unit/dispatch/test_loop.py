@@ -476,6 +476,28 @@ async def test_a_stream_past_its_deadline_is_cut_and_answered_once() -> None:
     assert bench.api.posts == ["request-0"]
 
 
+async def test_a_stream_without_end_is_left_when_its_caller_is_gone() -> None:
+    made = []
+
+    async def endless(invocation: Invocation) -> Outcome:
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            try:
+                while True:
+                    yield b"more"
+            finally:
+                made.append("closed")
+
+        return Streaming(chunks())
+
+    async with serving(endless) as bench:
+        call = bench.api.call()
+        while len(call.chunks) < 3:
+            await anyio.lowlevel.checkpoint()
+        call.gone = True
+        await call.answered.wait()
+        assert made == ["closed"]
+
+
 async def test_a_stream_whose_upload_breaks_is_lost_and_the_loop_goes_on() -> None:
     gate = anyio.Event()
     async with serving(streams(gate, b"a")) as bench:
