@@ -35,7 +35,7 @@ def _run_asyncio(
             return loop.run_until_complete(task)
         except (SystemExit, KeyboardInterrupt):
             if task.done():
-                raise
+                return task.result()
             # asyncio lets these two leave the loop from *any* task. One request's child task
             # must not end every other request of this process.
             logger.exception("A background task tried to end the process; the worker goes on")
