@@ -37,7 +37,7 @@ class RequestScope:
     """
     Typed variables, each with a value of its own in every request.
 
-    Subclass it, annotate the variables, and make one instance for the whole process::
+    Subclass it, annotate the variables, and make one instance for the whole process:
 
         class Scope(RequestScope):
             user: str

@@ -24,7 +24,7 @@ _END_OF_HEAD = bytes(8)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpHead:
     """
-    Status and headers of a streamed HTTP response. Yield it first, then the body::
+    Status and headers of a streamed HTTP response. Yield it first, then the body:
 
         @handler
         async def page(event, context):
