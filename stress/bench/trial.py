@@ -74,6 +74,8 @@ class Trial:
         mean_ms: Mean time to a result as a caller sees it, its refused attempts included.
         refused_share: Refused attempts among all attempts, 0 to 1.
         busy_refused_share: The same when each call holds its slot for 50 ms.
+        busy_p99_ms: 99 % of the results came within this time when each call holds its slot for
+            50 ms; there the runtime waits for calls, not the calls for a processor.
         failed: Attempts that neither got a result nor were refused.
         cpu_ms: CPU milliseconds, user and system, that the runtime's processes used a result.
     """
@@ -92,6 +94,7 @@ class Trial:
     mean_ms: float
     refused_share: float
     busy_refused_share: float
+    busy_p99_ms: float
     failed: int
     cpu_ms: float
 
@@ -139,6 +142,7 @@ def run_trial(contender: Contender, function: str, slots: int, options: TrialOpt
         mean_ms=slots / report.throughput_rps * 1000,
         refused_share=report.refused / report.requests,
         busy_refused_share=busy.refused / max(busy.requests, 1),
+        busy_p99_ms=busy.p99_ms,
         failed=report.failed + busy.failed,
         cpu_ms=used_s / report.ok * 1000,
     )
