@@ -32,11 +32,9 @@ class LineAssembler:
         key = (_sync.current_thread_id(), request)
         partial = self._partial.pop(key, b"") if self._partial else b""
         *lines, rest = (partial + data).split(b"\n")
-        if len(rest) >= MAX_LINE_BYTES:
-            # A progress bar that never ends its line must not grow for ever.
-            lines.append(rest)
-        elif rest:
-            self._partial[key] = rest
+        if rest:
+            # A line that never ends must not grow for ever; what is kept is cut anyway.
+            self._partial[key] = rest[: MAX_LINE_BYTES + 1]
         return lines
 
     def finish(self, request: Request) -> list[bytes]:

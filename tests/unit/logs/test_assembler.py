@@ -66,11 +66,20 @@ def test_threads_of_one_request_do_not_mix_either() -> None:
 
 def test_a_line_without_end_is_not_kept_for_ever() -> None:
     assembler = LineAssembler()
+    owner = request("a")
 
-    lines = [line for _ in range(100) for line in assembler.feed(None, b"\r" + b"#" * 1_000)]
+    assert not any(assembler.feed(owner, b"\r" + b"#" * 1_000) for _ in range(100))
 
-    assert len(lines) == 1
-    assert MAX_LINE_BYTES <= len(lines[0]) < MAX_LINE_BYTES + 2_000
+    (line,) = assembler.finish(owner)
+    assert len(line) == MAX_LINE_BYTES + 1  # one more than fits, so that it is seen to be cut
+
+
+def test_an_over_long_line_and_its_newline_are_one_line() -> None:
+    """`print` writes the two separately."""
+    assembler = LineAssembler()
+
+    assert assembler.feed(None, b"x" * 70_000) == []
+    assert [line[:1] for line in assembler.feed(None, b"\n")] == [b"x"]
 
 
 def test_unfinished_lines_are_bounded_and_the_oldest_leave_first() -> None:
