@@ -337,6 +337,8 @@ class Aws(Runtime):
 
     def stop(self) -> int | None:
         self._rie.shutdown()
+        # Leaving waits for the last line of the log.
+        self._rie.__exit__(None, None, None)
         return None
 
     def close(self) -> None:

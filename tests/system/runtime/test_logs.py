@@ -68,6 +68,14 @@ def test_a_reader_that_stops_does_not_hold_up_the_end(start: Start, telemetry: b
     assert runtime.stop() == 0
 
 
+def test_a_line_without_an_end_is_over_when_its_request_is(kind: Make, share: Start) -> None:
+    request_id = str(uuid.uuid4())
+
+    share(kind, "tasks.main").call({"do": "mumble", "text": "hm"}, request_id=request_id)
+
+    share(kind, "tasks.main").wait_for(message="hm", requestId=request_id)
+
+
 def test_a_line_of_any_length_is_cut_before_it_stops_the_platforms_reader(
     kind: Make, share: Start
 ) -> None:

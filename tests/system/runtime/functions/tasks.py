@@ -231,6 +231,10 @@ async def chatter(event: Any, context: Any) -> Any:
     return os.getpid()
 
 
+async def mumble(event: Any, context: Any) -> Any:
+    print(event["text"], end="")
+
+
 async def shout(event: Any, context: Any) -> Any:
     print("x" * event["bytes"])
     print("said")
