@@ -89,4 +89,4 @@ def test_a_line_of_any_length_is_cut_before_it_stops_the_platforms_reader(
     runtime.wait_for(message="said", requestId=request_id)
     longest = max(runtime.lines(), key=len)
     assert 60_000 < len(longest.encode()) < 65_536
-    assert record_of(longest)["message"].endswith("... [cut from 200000 bytes]")
+    assert "... [cut" in record_of(longest)["message"]
