@@ -20,6 +20,8 @@ from lmi_runtime.emulator.options import MAX_ERROR_BYTES, MAX_RESPONSE_BYTES, Em
 # What Go leaves alone in a path, beside letters, digits and `-_.~`.
 _UNESCAPED = b"$&+,/:;=@"
 _INVOCATION = b"/2018-06-01/runtime/invocation/"
+# What the read buffer of a Go server holds, the blank line at the end included.
+_MAX_TRAILERS_BYTES = 4096
 
 
 class FaultyEndpoint(Endpoint):
@@ -143,6 +145,11 @@ def _post_head(exchange: Exchange) -> PostHead:
     )
 
 
+def _trailers_bytes(exchange: Exchange) -> int:
+    lines = sum(len(name) + len(value) + 4 for name, value in exchange.trailers.items())
+    return lines + 2
+
+
 class PostEndpoint(FaultyEndpoint):
     """What POST response and POST error share."""
 
@@ -182,6 +189,9 @@ class ResponseEndpoint(PostEndpoint):
         self.host.flush()
 
     def serve(self, exchange: Exchange) -> None:
+        if _trailers_bytes(exchange) > _MAX_TRAILERS_BYTES:
+            self.truncated(exchange)
+            return
         invocation, head = exchange.context
         trailers = {
             name.decode("latin-1"): value.decode("latin-1")

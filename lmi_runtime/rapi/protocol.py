@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import enum
 import json
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, replace
 
 from lmi_runtime.model import (
     MAX_ERROR_BYTES,
@@ -51,8 +52,9 @@ MAX_DEADLINE_AHEAD_S = 91 * 60
 MAX_XRAY_CAUSE_BYTES = 64 * 1024
 """X-Ray causes of this many bytes or more are not sent."""
 
-_MAX_TRAILER_BODY_BYTES = 64 * 1024
-_MAX_MESSAGE_CHARACTERS = 64 * 1024
+# The Runtime API is a Go server: it takes trailers of as much as its read buffer holds, the
+# blank line included, and calls a response with longer ones truncated.
+_MAX_TRAILERS_BYTES = 4096
 _MAX_NAME_CHARACTERS = 1024
 _MAX_ERROR_TYPE_CHARACTERS = 256
 _MAX_DETAIL_CHARACTERS = 200
@@ -258,9 +260,12 @@ class Requests:
 
 
 def failure_trailers(failure: Failure, request_id: str) -> bytes:
-    """Build the end of a streamed response that failed midway."""
-    body = error_body(failure, request_id, limit_bytes=_MAX_TRAILER_BODY_BYTES)
-    return build_last_chunk((_type_header(failure), (_ERROR_BODY, base64.b64encode(body).decode())))
+    """Build the end of a streamed response that failed midway, the error cut until it fits."""
+    type_header = _type_header(failure)
+    around_bytes = len(build_last_chunk((type_header, (_ERROR_BODY, "")))) - len(b"0\r\n")
+    limit_bytes = (_MAX_TRAILERS_BYTES - around_bytes) // 4 * 3  # base64: 4 bytes for 3
+    body = error_body(failure, request_id, limit_bytes=limit_bytes)
+    return build_last_chunk((type_header, (_ERROR_BODY, base64.b64encode(body).decode())))
 
 
 def _path(request_id: str, end: str) -> str:
@@ -295,16 +300,20 @@ def error_body(failure: Failure, request_id: str, *, limit_bytes: int = MAX_ERRO
 
     Frames are dropped from the outside in; the innermost one is where the fault is.
     """
-    body = _encode_error(failure.message, failure, request_id, failure.stack)
+    body = _encode_error(failure, request_id)
     if len(body) < limit_bytes:
         return body
-    bare = _encode_error(failure.message, failure, request_id, ())
-    if len(bare) >= limit_bytes:
-        # No character takes more than 12 bytes, so this is certain to fit.
-        fits = min(_MAX_MESSAGE_CHARACTERS, limit_bytes // 24)
-        return _encode_error(failure.message[:fits], failure, request_id, ())
-    stack = _innermost_frames(failure.stack, limit_bytes - len(bare))
-    return _encode_error(failure.message, failure, request_id, stack)
+    bare = replace(failure, stack=())
+    room_bytes = limit_bytes - len(_encode_error(bare, request_id))
+    if room_bytes > 0:
+        return _encode_error(
+            replace(failure, stack=_innermost_frames(failure.stack, room_bytes)), request_id
+        )
+    # Names long enough to matter are nobody's; they leave most of the room to the message.
+    request_id = _beginning(request_id, limit_bytes // 8)
+    bare = replace(bare, message="", error_class=_beginning(failure.error_class, limit_bytes // 8))
+    room_bytes = limit_bytes - 1 - len(_encode_error(bare, request_id))
+    return _encode_error(replace(bare, message=_beginning(failure.message, room_bytes)), request_id)
 
 
 def without_details(failure: Failure) -> Failure:
@@ -322,16 +331,23 @@ def oversized_response(body_bytes: int, limit_bytes: int) -> Failure:
     )
 
 
-def _encode_error(message: str, failure: Failure, request_id: str, stack: tuple[str, ...]) -> bytes:
+def _encode_error(failure: Failure, request_id: str) -> bytes:
     # Escaped to ASCII, so that a lone surrogate in a message cannot fail the report of it.
     return json.dumps(
         {
-            "errorMessage": message,
+            "errorMessage": failure.message,
             "errorType": failure.error_class[:_MAX_NAME_CHARACTERS],
             "requestId": request_id[:_MAX_NAME_CHARACTERS],
-            "stackTrace": stack,
+            "stackTrace": failure.stack,
         }
     ).encode("ascii")
+
+
+def _beginning(text: str, room_bytes: int) -> str:
+    """The longest beginning of `text` that takes at most `room_bytes` in JSON, quotes left out."""
+    text = text[:room_bytes]
+    sizes = range(len(text) + 1)
+    return text[: bisect_right(sizes, room_bytes, key=lambda n: len(json.dumps(text[:n])) - 2) - 1]
 
 
 def _innermost_frames(stack: tuple[str, ...], room_bytes: int) -> tuple[str, ...]:

@@ -91,6 +91,25 @@ def test_details_that_are_not_base64_are_dropped(wire: Wire) -> None:
     assert (answer.error_type, answer.body) == ("Function.Broke", b"")
 
 
+@pytest.mark.parametrize(
+    ("trailers_bytes", "status", "shown"),
+    [(4096, 202, "Function.Broke"), (4097, 400, "Runtime.TruncatedResponse")],
+)
+def test_trailers_have_to_fit_into_4096_bytes(
+    wire: Wire, trailers_bytes: int, status: int, shown: str
+) -> None:
+    delivery = wire.deliver()
+    connection = stream(wire, delivery, b"partial")
+    lines = (
+        b"Lambda-Runtime-Function-Error-Type: Function.Broke\r\n"
+        b"Lambda-Runtime-Function-Error-Body: %b\r\n\r\n"
+    )
+    connection.send_raw(b"0\r\n" + lines % (b"x" * (trailers_bytes - len(lines % b""))))
+
+    assert connection.expect().status == status
+    assert delivery.caller.expect().error_type == shown
+
+
 def test_stream_has_the_size_limit_of_a_buffered_response(wire: Wire) -> None:
     delivery = wire.deliver()
     connection = stream(wire, delivery, *[b"z" * 1_000_000] * 6, b"z" * 291_557)

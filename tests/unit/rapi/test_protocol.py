@@ -125,7 +125,7 @@ texts = st.one_of(
         stack=st.lists(texts, max_size=4).map(tuple),
     ),
     texts,
-    st.sampled_from([64 * 1024, MAX_ERROR_BYTES]),
+    st.sampled_from([2048, 64 * 1024, MAX_ERROR_BYTES]),
 )
 def test_an_error_body_is_always_json_below_the_limit(
     failure: Failure, request_id: str, limit_bytes: int
@@ -196,12 +196,29 @@ def test_an_answer_echoes_no_invocation_id_where_none_came() -> None:
     assert b"Invocation-Id" not in REQUESTS.error("r", None, Failure("F.A", "A", ""))
 
 
-def test_trailers_stay_small() -> None:
-    """A huge message in a trailer would break what has already been sent."""
-    end = failure_trailers(Failure("Function.A", "A", "m" * 2_000_000), "r")
-    assert len(end) < 100_000
+@pytest.mark.parametrize("error_type", ["Function.A", "Function." + "A" * 500])
+@pytest.mark.parametrize("text", ["m", "é", "\U0001f600"])
+def test_trailers_fit_into_the_buffer_of_a_go_server(error_type: str, text: str) -> None:
+    """Longer ones would make of the whole response a truncated one; they use what there is."""
+    stack = tuple(f"frame {number}" for number in range(500))
+    end = failure_trailers(Failure(error_type, "A", text * 1000, stack), "r")
+    assert 4080 < len(end.removeprefix(b"0\r\n")) <= 4096
     encoded = end.split(b"Error-Body: ")[1].split(b"\r\n")[0]
-    assert json.loads(base64.b64decode(encoded))["errorType"] == "A"
+    fields = json.loads(base64.b64decode(encoded))
+    assert fields["errorType"] == "A"
+    assert (text * 1000).startswith(fields["errorMessage"] or "cut to nothing")
+
+
+def test_trailers_keep_the_innermost_frames() -> None:
+    """A stack of a few kilobytes is an ordinary one."""
+    stack = tuple(f'  File "/var/task/app/module.py", line {n}, in f\n' for n in range(200))
+    end = failure_trailers(Failure("Function.A", "A", "why", stack), "r")
+    assert len(end.removeprefix(b"0\r\n")) <= 4096
+    encoded = end.split(b"Error-Body: ")[1].split(b"\r\n")[0]
+    fields = json.loads(base64.b64decode(encoded))
+    assert fields["errorMessage"] == "why"
+    assert len(fields["stackTrace"]) > 30
+    assert tuple(fields["stackTrace"]) == stack[-len(fields["stackTrace"]) :]
 
 
 def test_init_errors_and_extensions_have_their_requests() -> None:
