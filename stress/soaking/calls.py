@@ -8,7 +8,7 @@ from random import Random
 
 from lmi_runtime.emulator import Answer
 
-__all__ = ["ACTS", "FORMS", "Call", "acts_of", "draw", "heaviest", "judge"]
+__all__ = ["ACTS", "FORMS", "Call", "acts_of", "draw", "heaviest", "judge", "longest"]
 
 FORMS = ("task", "thread", "stream", "thread_stream")
 
@@ -109,9 +109,12 @@ def draw(dice: Random, form: str, number: int, *, timeout_s: float) -> Call:
 
 def heaviest(form: str, nonce: str) -> Call:
     """Return the call that takes *form* most memory."""
-    if form in _STREAMS:
-        return Call(nonce, "ballast", ballast=_MAX_BALLAST_BYTES)
-    return Call(nonce, "oversized")
+    return Call(nonce, "ballast" if form in _STREAMS else "oversized", ballast=_MAX_BALLAST_BYTES)
+
+
+def longest(nonce: str) -> Call:
+    """Return a call that keeps all it needs, a thread for example, until others have come."""
+    return Call(nonce, "ballast", wait_s=0.05, ballast=_MAX_BALLAST_BYTES)
 
 
 def judge(call: Call, answer: Answer) -> str | None:

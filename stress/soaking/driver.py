@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from lmi_runtime.emulator import Answer, EmulatorOptions, LocalEnvironment
-from stress.soaking.calls import Call, draw, heaviest, judge
+from stress.soaking.calls import Call, draw, heaviest, judge, longest
 from stress.soaking.vitals import Vitals, growth, read_vitals, session_pids
 from tests.support.repository import REPOSITORY
 
@@ -143,12 +143,18 @@ class _Soak:
         self._conclude()
 
     async def _stretch(self) -> None:
-        """Let every thread do what takes most once, so that memory is not said to grow later."""
-        for number in range(self._options.slots * _STRETCHES):
-            call = heaviest(self._soaked.form, f"stretch-{number}")
-            answer = await self._call(call)
-            if complaint := answer and judge(call, answer):
-                self._soaked.complain(complaint)
+        """Have everything made that is made once and kept, so that nothing is said to grow."""
+        form, slots = self._soaked.form, self._options.slots
+        for number in range(_STRETCHES):
+            for slot in range(slots):
+                await self._try(heaviest(form, f"heaviest-{number}-{slot}"))
+            together = [longest(f"longest-{number}-{slot}") for slot in range(slots)]
+            await asyncio.gather(*map(self._try, together))
+
+    async def _try(self, call: Call) -> None:
+        answer = await self._call(call)
+        if complaint := answer and judge(call, answer):
+            self._soaked.complain(complaint)
 
     async def _caller(self, until: int) -> None:
         while self._drawn < until:

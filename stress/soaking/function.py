@@ -56,7 +56,10 @@ def thread_stream(event: Event, context: Any) -> Iterator[bytes]:
     if event["act"] == "fail_midway":
         yield b"half of "
         raise Refusal(event["nonce"])
-    yield from _pieces(_result(event, leaked))
+    for piece in _pieces(_result(event, leaked)):
+        yield piece
+        if event["act"] == "ballast":
+            _wait_blocking(event)
 
 
 def _enter(event: Event) -> str | None:

@@ -11,6 +11,9 @@ from stress.bench.processes import parse_rollup
 
 __all__ = ["Vitals", "growth", "read_vitals", "session_pids"]
 
+_THREAD_BYTES = 512 * 1024
+"""What a thread takes and keeps: its stack and its part of the heap. `threads` bounds them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
@@ -47,10 +50,12 @@ def growth(
         fds: The same for connections.
     """
     first, last = readings[0], readings[-1]
+    more_threads = max(0, last.threads - first.threads)
+    memory = first.rss_bytes * (1 + rss_tolerance) + more_threads * _THREAD_BYTES
     complaints = []
     if last.pids != first.pids:
         complaints.append(f"processes were replaced: {first.pids}, then {last.pids}")
-    if last.rss_bytes > first.rss_bytes * (1 + rss_tolerance):
+    if last.rss_bytes > memory:
         share = last.rss_bytes / first.rss_bytes - 1
         complaints.append(f"memory grew by {share:.1%}: {first.rss_bytes} to {last.rss_bytes}")
     if last.tasks > first.tasks:

@@ -46,6 +46,12 @@ def test_growth_is_named(changes: dict[str, Any], word: str) -> None:
     assert word in complaint
 
 
+def test_a_thread_that_is_kept_may_bring_its_own_memory() -> None:
+    assert complaints(threads=6, rss_bytes=2 * 512 * 1024) == []
+    assert complaints(threads=6, rss_bytes=2 * 512 * 1024 + 1051)
+    assert complaints(threads=2, rss_bytes=1051)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="not run: there is no /proc")
 def test_a_reading_sees_a_file_that_is_opened() -> None:
     me = os.getpid()
