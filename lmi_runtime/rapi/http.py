@@ -147,6 +147,8 @@ class ResponseParser:
             self.reusable = False
         body = self._body
         whole = body[0] if len(body) == 1 else b"".join(body)
+        # Not kept until the next response: on a poll that may be hours and megabytes.
+        body.clear()
         self._complete = Response(status, self._headers, whole)
 
 

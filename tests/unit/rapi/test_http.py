@@ -82,6 +82,22 @@ def test_one_connection_carries_many_responses(sent: list[tuple[bytes, Response]
     assert parser.reusable
 
 
+@pytest.mark.parametrize(
+    "framed",
+    [
+        b"Content-Length: 5\r\n\r\nevent",
+        b"Transfer-Encoding: chunked\r\n\r\n2\r\nev\r\n3\r\nent\r\n0\r\n\r\n",
+    ],
+)
+def test_a_connection_does_not_hold_on_to_what_it_delivered(framed: bytes) -> None:
+    """A waiting poll would otherwise keep the last event's megabytes, for hours perhaps."""
+    parser = ResponseParser()
+    response = parser.feed(b"HTTP/1.1 200 OK\r\n" + framed)
+    assert response is not None
+    assert response.body == b"event"
+    assert parser._body == []
+
+
 @given(responses(), responses())
 def test_an_extra_response_is_dropped_with_its_connection(
     first: tuple[bytes, Response], second: tuple[bytes, Response]
