@@ -21,7 +21,14 @@ from tests.system.runtime.environments import FUNCTIONS, PATIENCE_S
 
 pytestmark = pytest.mark.system
 
-LMI = (sys.executable, "-c", "import sys; from lmi_runtime.cli import main; sys.exit(main())")
+# As a terminal would start it: a shell starts what it runs in the background, and so perhaps this
+# test, with Ctrl-C ignored.
+_AS_IN_A_TERMINAL = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+LMI = (
+    sys.executable,
+    "-c",
+    _AS_IN_A_TERMINAL + "from lmi_runtime.cli import main; sys.exit(main())",
+)
 SMALL = ("--vcpus", "1", "--concurrency", "2")
 
 
@@ -184,7 +191,7 @@ def test_run_can_be_called_with_an_aws_client(server: tuple[Command, str]) -> No
 
 
 def test_run_says_why_a_function_does_not_start(run: Commands) -> None:
-    server = run("run", "tasks.mian", "--port", "0")
+    server = run("run", "tasks.mein", "--port", "0")
 
     assert server.finish() == 1
     assert "Did you mean 'main'?" in server.err
