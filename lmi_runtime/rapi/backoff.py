@@ -38,7 +38,10 @@ class Backoff:
         random: Uniform in [0, 1).
         first_s: Seconds of the first delay.
         cap_s: Seconds of the longest delay, jitter left out.
-        hopeless_after_s: Seconds from the first fault after the last contact.
+        hopeless_after_s: Seconds from the first fault of a burst.
+        held_after_s: Seconds beyond the moment of a retry after which a fault is no longer its
+            result: the Runtime API held the poll meanwhile, which is contact. More than the
+            jitter and a connection attempt take.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class Backoff:
         first_s: float = 0.1,
         cap_s: float = 5.0,
         hopeless_after_s: float = 60.0,
+        held_after_s: float = 5.0,
     ) -> None:
         self._clock = clock
         self._random = random
         self._first_s = first_s
         self._cap_s = cap_s
         self._hopeless_after_s = hopeless_after_s
+        self._held_after_s = held_after_s
         # All three: loop thread only.
         self._next_delay_s = first_s
         self._retry_at_s = 0.0
@@ -74,6 +79,10 @@ class Backoff:
     def fault(self) -> Pause:
         """Note a fault and decide what follows."""
         now_s = self._clock()
+        if now_s > self._retry_at_s + self._held_after_s:
+            # Without it two hiccups in a quiet hour, no event in between, would look like an
+            # hour without contact.
+            self.contact()
         first = self._down_since_s is None
         if self._down_since_s is None:
             self._down_since_s = now_s

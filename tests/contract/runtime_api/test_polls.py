@@ -221,7 +221,7 @@ async def test_closing_ends_waiting_polls(open_api: OpenApi) -> None:
 
 async def test_no_contact_for_too_long_is_final(open_api: OpenApi, unused_address: str) -> None:
     """The process should exit, so that the platform replaces the environment."""
-    times_s = iter([0.0, 30.0, 59.0, 60.0])
+    times_s = iter([4.0 * step for step in range(16)])
     backoff = Backoff(clock=lambda: next(times_s), random=lambda: 0.0, first_s=0.0, cap_s=0.0)
     async with open_api(unused_address, backoff) as api:
         with pytest.raises(RuntimeApiUnreachable):
@@ -232,8 +232,10 @@ async def test_no_contact_for_too_long_is_final(open_api: OpenApi, unused_addres
 
 async def test_an_accepted_answer_is_contact_too(open_api: OpenApi) -> None:
     """While answers get through, the environment is not lost."""
-    times_s = iter([0.0, 61.0])
-    backoff = Backoff(clock=lambda: next(times_s), random=lambda: 0.0, first_s=0.0, cap_s=0.0)
+    times_s = iter([0.0, 4.0])
+    backoff = Backoff(
+        clock=lambda: next(times_s), random=lambda: 0.0, first_s=0.0, cap_s=0.0, hopeless_after_s=3
+    )
     refusal = error(500, "InternalServerError")
     gate = threading.Event()
     acts = [event(), refusal, Act(refusal, before=gate), answer(202, ACCEPTED), event()]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmi_runtime.rapi.backoff import Backoff
+from lmi_runtime.rapi.transport import CONNECT_TIMEOUT_S
 
 
 class Clock:
@@ -62,11 +63,34 @@ def test_a_minute_of_faults_is_hopeless() -> None:
     clock = Clock()
     backoff = Backoff(clock=clock, random=lambda: 0.0)
     clock.now_s += 3600
-    assert not backoff.fault().hopeless
-    clock.now_s += 59.9
-    assert not backoff.fault().hopeless
-    clock.now_s += 0.2
+    for _ in range(60):
+        assert not backoff.fault().hopeless
+        clock.now_s += 1.0
     assert backoff.fault().hopeless
+
+
+def test_polls_that_fail_slowly_are_one_burst() -> None:
+    """The longest delay, the most jitter, and a connection attempt that takes its second."""
+    clock = Clock()
+    backoff = Backoff(clock=clock, random=lambda: 0.999)
+    started_s = clock.now_s
+    pauses = [backoff.fault()]
+    while not pauses[-1].hopeless and len(pauses) < 100:
+        clock.now_s += pauses[-1].delay_s + CONNECT_TIMEOUT_S
+        pauses.append(backoff.fault())
+    assert [pause.first for pause in pauses] == [True] + [False] * (len(pauses) - 1)
+    assert 60.0 <= clock.now_s - started_s < 70.0
+
+
+def test_hiccups_far_apart_are_not_one_burst() -> None:
+    """In between the polls waited for an event, and nobody called."""
+    clock = Clock()
+    backoff = Backoff(clock=clock, random=lambda: 0.0)
+    for _ in range(3):
+        pause = backoff.fault()
+        assert (pause.first, pause.hopeless) == (True, False)
+        assert pause.delay_s == pytest.approx(0.1)
+        clock.now_s += 600
 
 
 @given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 1, exclude_max=True)), max_size=50))
