@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 from lmi_runtime.dispatch.kernel import Kernel
 from lmi_runtime.dispatch.slots import Slot
-from lmi_runtime.errors import RuntimeApiError
+from lmi_runtime.dispatch.speech import say
+from lmi_runtime.errors import DeadlineExceeded, RuntimeApiError
 from lmi_runtime.model import (
     AnswerStream,
     Failure,
@@ -21,7 +22,7 @@ from lmi_runtime.model import (
     Success,
 )
 
-__all__ = ["Answers"]
+__all__ = ["Answers", "cancelled", "defect"]
 
 logger = logging.getLogger("lmi_runtime.invocation")
 
@@ -60,7 +61,6 @@ class Answers:
         kernel: Kernel,
         *,
         ended: Callable[[], Awaitable[None]],
-        cancelled: Callable[[], Failure],
     ) -> None:
         """
         Post an answer while user code makes it. The caller has settled `slot`.
@@ -70,14 +70,13 @@ class Answers:
             head: The stream; closed here, however it ends.
             kernel: Lets the making be cancelled.
             ended: Awaited when user code has ended and the end of the stream is not yet sent.
-            cancelled: Makes the failure of a stream that was cancelled.
         """
         failure = None
         try:
             async with self._api.stream(slot.invocation, head) as upload:
                 try:
-                    if await kernel.run(slot, _pump(head, upload)) is None:
-                        failure = cancelled()
+                    if await kernel.run(slot, _pump(slot, head, upload)) is None:
+                        failure = cancelled(slot)
                 except StreamFailed as failed:
                     failure = failed.failure
                 finally:
@@ -89,6 +88,9 @@ class Answers:
                     result = await upload.fail(failure)
         except RuntimeApiError as error:
             result = PostResult(PostVerdict.LOST, str(error))
+            if not slot.left:  # it was never opened
+                await head.chunks.aclose()
+                await ended()
         self._note(slot, result, failed=failure is not None)
 
     def _note(self, slot: Slot, result: PostResult, *, failed: bool) -> None:
@@ -102,9 +104,24 @@ class Answers:
             self.lost += 1
 
 
+def defect(error: BaseException) -> Failure:
+    """The answer for an entry that raised: its defect must not keep its caller waiting."""
+    return Failure("Runtime.Unknown", type(error).__name__, str(error))
+
+
+def cancelled(slot: Slot) -> Failure:
+    """The answer for code that was stopped, or that would not stop."""
+    if not slot.overran:
+        return Failure("Function.CancelledError", "CancelledError", "The handler cancelled itself.")
+    message = "The handler was still running when its deadline came."
+    return Failure(DeadlineExceeded.error_type, DeadlineExceeded.__name__, message)
+
+
 def log_failure(failure: Failure) -> None:
     """Write one error line, with the fields AWS's own client gives it."""
-    logger.error(
+    say(
+        logger,
+        logging.ERROR,
         "%s: %s",
         failure.error_class,
         failure.message,
@@ -116,8 +133,10 @@ def log_failure(failure: Failure) -> None:
     )
 
 
-async def _pump(head: Streaming, upload: AnswerStream) -> bool:
+async def _pump(slot: Slot, head: Streaming, upload: AnswerStream) -> bool | None:
     async with aclosing(head.chunks) as chunks:
+        if slot.cancelling:  # its deadline came while the upload was being opened
+            return None
         async for chunk in chunks:
             await upload.write(chunk)
             if upload.pointless:

@@ -9,6 +9,7 @@ A handler written for asyncio expects `Task.cancel()` once, so that the clean-up
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
@@ -70,8 +71,13 @@ class AsyncioKernel:
             slot.canceller = None
             # A cancellation must not outlive the code it was meant for and hit the posting of
             # its answer, whether the code gave in to it, swallowed it, or cancelled itself.
-            while task.cancelling():
-                task.uncancel()
+            if task.cancelling():
+                while task.uncancel():
+                    pass
+                # Code that cancels itself and returns leaves a cancellation to be delivered,
+                # which `uncancel` takes back only from Python 3.13 on.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(0)
 
     async def turn(self) -> None:
         """See `Kernel.turn`."""

@@ -18,18 +18,18 @@ from functools import partial
 import anyio
 
 from lmi_runtime.context import enter
-from lmi_runtime.dispatch.answers import Answers
+from lmi_runtime.dispatch.answers import Answers, cancelled, defect
 from lmi_runtime.dispatch.deadlines import Act
 from lmi_runtime.dispatch.keeper import DeadlineKeeper
 from lmi_runtime.dispatch.kernel import Kernel, current_kernel
 from lmi_runtime.dispatch.slots import Slot
+from lmi_runtime.dispatch.speech import say
 from lmi_runtime.dispatch.stall import StallWatchdog
 from lmi_runtime.dispatch.threads import HandlerThreads
-from lmi_runtime.errors import DeadlineExceeded, RuntimeApiClosed
+from lmi_runtime.errors import RuntimeApiClosed
 from lmi_runtime.model import (
     Entry,
     EntryKind,
-    Failure,
     InFlightLedger,
     Invocation,
     Outcome,
@@ -250,6 +250,8 @@ class Dispatcher:
                 handed_over = anyio.Event()
                 self._without_token.append(handed_over)
                 await handed_over.wait()
+                if self._draining:
+                    return
             self._polls += 1
             try:
                 invocation = await self._api.next()
@@ -288,23 +290,26 @@ class Dispatcher:
         if self._entry.kind is EntryKind.TASK:
             self._kernel.start(slot.context, self._serve_task, slot)
         elif slot.settled:  # its deadline came first
-            self._finish_soon(slot, _cancelled(slot))
+            self._finish_soon(slot, cancelled(slot))
         else:
             self._threads.run(partial(self._serve_thread, slot))
 
     async def _serve_task(self, slot: Slot) -> None:
         outcome: Outcome | None = None
         if not slot.cancelling:
-            outcome = await self._kernel.run(slot, self._entry.serve(slot.invocation))
-        await self._finish(slot, outcome or _cancelled(slot))
+            try:
+                outcome = await self._kernel.run(slot, self._entry.serve(slot.invocation))
+            except (Exception, SystemExit, KeyboardInterrupt) as error:
+                outcome = defect(error)
+        await self._finish(slot, outcome or cancelled(slot))
 
     def _serve_thread(self, slot: Slot) -> None:
         """Runs on a handler's thread."""
         outcome: Outcome
         try:
             outcome = slot.context.run(self._entry.serve_blocking, slot.invocation)
-        except BaseException as error:  # an entry's defect must not keep its caller waiting
-            outcome = Failure("Runtime.Unknown", type(error).__name__, str(error))
+        except BaseException as error:
+            outcome = defect(error)
         # Only now, outside its context, may the loop thread enter that context.
         self._kernel.call_soon_threadsafe(self._thread_ended, slot, outcome)
 
@@ -317,24 +322,25 @@ class Dispatcher:
 
     async def _finish(self, slot: Slot, outcome: Outcome) -> None:
         mine = slot.settle()
-        if not isinstance(outcome, Streaming):
-            await self._leave(slot)
-            if mine:
-                await self._answers.post(slot, outcome)
-        elif mine:
-            ended = partial(self._leave, slot)
-            cancelled = partial(_cancelled, slot)
-            await self._answers.stream(
-                slot, outcome, self._kernel, ended=ended, cancelled=cancelled
-            )
-        else:
-            await outcome.chunks.aclose()
-            await self._leave(slot)
+        try:
+            if not isinstance(outcome, Streaming):
+                await self._leave(slot)
+                if mine:
+                    await self._answers.post(slot, outcome)
+            elif mine:
+                ended = partial(self._leave, slot)
+                await self._answers.stream(slot, outcome, self._kernel, ended=ended)
+            else:
+                await outcome.chunks.aclose()
+                await self._leave(slot)
+        finally:
+            # Also when user code that was left behind cancels this very task.
+            if not self._options.repoll_first:
+                self._free_token()
+            self._let_go(slot)
         if not mine:
-            logger.warning("The code of an invocation that was answered for has ended.")
-        if not self._options.repoll_first:
-            self._free_token()
-        self._let_go(slot)
+            text = "The code of an invocation that was answered for has ended."
+            say(logger, logging.WARNING, text)
 
     async def _leave(self, slot: Slot) -> None:
         """The code of `slot` has ended; what is left to do is to answer."""
@@ -376,7 +382,8 @@ class Dispatcher:
         # A copy, because the code that overran is still inside the context itself.
         context = slot.context.copy()
         if act is Act.REPORT:
-            context.run(logger.warning, "The invocation is past its deadline and still runs.")
+            text = "The invocation is past its deadline and still runs."
+            context.run(say, logger, logging.WARNING, text)
             return
         slot.settle()
         slot.holds += 1
@@ -384,19 +391,15 @@ class Dispatcher:
 
     async def _answer_for(self, slot: Slot) -> None:
         usable = self._options.limit - self.statistics().quarantined
-        logger.warning(
+        say(
+            logger,
+            logging.WARNING,
             "The handler did not end at its deadline and was answered for. Its slot is "
             "quarantined until it ends; %d of %d slots are usable.",
             max(usable, 0),
             self._options.limit,
         )
-        await self._answers.post(slot, _cancelled(slot))
-        self._let_go(slot)
-
-
-def _cancelled(slot: Slot) -> Failure:
-    """The answer for code that was stopped, or that would not stop."""
-    if not slot.overran:
-        return Failure("Function.CancelledError", "CancelledError", "The handler cancelled itself.")
-    message = "The handler was still running when its deadline came."
-    return Failure(DeadlineExceeded.error_type, DeadlineExceeded.__name__, message)
+        try:
+            await self._answers.post(slot, cancelled(slot))
+        finally:
+            self._let_go(slot)

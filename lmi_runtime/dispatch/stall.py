@@ -11,6 +11,7 @@ from types import FrameType
 
 from lmi_runtime import _sync
 from lmi_runtime.dispatch.slots import Slot
+from lmi_runtime.dispatch.speech import say
 
 __all__ = ["StallDetector", "StallWatchdog", "Verdict"]
 
@@ -110,12 +111,16 @@ class StallWatchdog:
 
     def _report(self, verdict: Verdict) -> None:
         if verdict.over:
-            logger.warning("The event loop was blocked for %.1f s.", verdict.stalled_s)
+            say(
+                logger, logging.WARNING, "The event loop was blocked for %.1f s.", verdict.stalled_s
+            )
             return
         frame = sys._current_frames().get(self._loop_thread)
         slot = slot_of(frame)
         stack = "".join(traceback.format_stack(frame)) if frame else "(no stack)\n"
-        logger.error(
+        say(
+            logger,
+            logging.ERROR,
             "The event loop has been blocked for %.1f s: no other invocation of this worker can go "
             "on. Await instead of blocking, or use anyio.to_thread.run_sync. It is here:\n%s",
             verdict.stalled_s,

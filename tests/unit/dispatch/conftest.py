@@ -58,12 +58,17 @@ async def serving(
     limit: int = 2,
     spare: int = 1,
     strict: bool = False,
+    repoll_first: bool = True,
     stall_threshold_s: float | None = None,
     **entry: Any,
 ) -> AsyncIterator[Bench]:
     """A dispatcher serving `code`; drained, with everything answered, on the way out."""
     options = DispatchOptions(
-        limit=limit, spare=spare, strict=strict, stall_threshold_s=stall_threshold_s
+        limit=limit,
+        spare=spare,
+        strict=strict,
+        repoll_first=repoll_first,
+        stall_threshold_s=stall_threshold_s,
     )
     bench = Bench(StubEntry(code, **entry), options)
     with anyio.fail_after(10):
