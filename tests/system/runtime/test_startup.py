@@ -17,8 +17,8 @@ Make = Callable[..., Runtime]
 
 CASES = [
     pytest.param(
-        *("tasks.mian", {}, "Runtime.HandlerNotFound"),
-        "Handler 'mian' missing on module 'tasks'. Did you mean 'main'?",
+        *("tasks.mein", {}, "Runtime.HandlerNotFound"),
+        "Handler 'mein' missing on module 'tasks'. Did you mean 'main'?",
         id="unknown-function",
     ),
     pytest.param(
