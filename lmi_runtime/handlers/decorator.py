@@ -146,7 +146,8 @@ def _run(spec: HandlerSpec, event: Any, context: Any, request: Request) -> Any:
     arguments = (event, context) if spec.takes_context else (event,)
     if not spec.style.is_async:
         result = spec.function(*arguments)
-        return joined(result) if spec.style is Style.STREAM else result
+        is_stream = spec.style is Style.STREAM and isinstance(result, Iterator)
+        return joined(result) if is_stream else result
     try:
         return run_on_loop(functools.partial(_run_async, spec, arguments, request))
     except BaseException as exc:
@@ -158,10 +159,12 @@ def _run(spec: HandlerSpec, event: Any, context: Any, request: Request) -> Any:
 async def _run_async(spec: HandlerSpec, arguments: tuple[Any, ...], request: Request) -> Any:
     enter(request)
     with anyio.CancelScope(deadline=_cancel_at(spec, request)):
-        if spec.style is Style.ASYNC_STREAM:
-            return joined([item async for item in spec.function(*arguments)])
         result = spec.function(*arguments)
-        return await result if inspect.isawaitable(result) else result
+        if inspect.isawaitable(result):
+            result = await result
+        if spec.style is Style.ASYNC_STREAM and isinstance(result, AsyncIterator):
+            return joined([item async for item in result])
+        return result
     raise DeadlineExceeded(
         f"The handler was cancelled {spec.deadline_margin_s:g} s before its deadline."
     )

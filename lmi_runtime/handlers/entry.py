@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import copy_context
 from typing import Any, NoReturn
 
@@ -72,6 +72,12 @@ class _Entry:
     def serve_blocking(self, invocation: Invocation) -> Outcome:
         self._refuse("serve()")
 
+    def _whole(self, result: Any) -> Outcome:
+        body, content_type = self._encode(result)
+        if len(body) > MAX_RESPONSE_BYTES:
+            return _too_large(body)
+        return Success(body, content_type)
+
     def _refuse(self, instead: str) -> NoReturn:
         raise TypeError(f"An entry of kind {self.kind.name} is run with {instead}.")
 
@@ -82,15 +88,11 @@ class _CoroutineEntry(_Entry):
     async def serve(self, invocation: Invocation) -> Outcome:
         try:
             event = self._decode(invocation.body, invocation.content_type)
-            result = await self._call(event, self._context())
-            body, content_type = self._encode(result)
+            return self._whole(await self._call(event, self._context()))
         except BaseException as exc:
             if _is_from_outside(exc):
                 raise
             return failure_of(exc)
-        if len(body) > MAX_RESPONSE_BYTES:
-            return _too_large(body)
-        return Success(body, content_type)
 
 
 class _FunctionEntry(_Entry):
@@ -99,15 +101,11 @@ class _FunctionEntry(_Entry):
     def serve_blocking(self, invocation: Invocation) -> Outcome:
         try:
             event = self._decode(invocation.body, invocation.content_type)
-            result = self._call(event, self._context())
-            body, content_type = self._encode(result)
+            return self._whole(self._call(event, self._context()))
         except BaseException as exc:
             if _is_from_outside(exc):
                 raise
             return failure_of(exc)
-        if len(body) > MAX_RESPONSE_BYTES:
-            return _too_large(body)
-        return Success(body, content_type)
 
 
 class _AsyncStreamEntry(_Entry):
@@ -116,7 +114,12 @@ class _AsyncStreamEntry(_Entry):
     async def serve(self, invocation: Invocation) -> Outcome:
         try:
             event = self._decode(invocation.body, invocation.content_type)
-            chunks = AsyncChunks(self._call(event, self._context()), _is_from_outside)
+            items = self._call(event, self._context())
+            if inspect.isawaitable(items):
+                items = await items
+            if not isinstance(items, AsyncIterator):  # a decorator answered in its place
+                return self._whole(items)
+            chunks = AsyncChunks(items, _is_from_outside)
             await chunks.open()
         except BaseException as exc:
             if _is_from_outside(exc):
@@ -134,6 +137,8 @@ class _StreamEntry(_Entry):
             # Every step of the generator sees the same context, whichever thread runs it.
             context = copy_context()
             items = context.run(self._call, event, self._context())
+            if not isinstance(items, Iterator):  # a decorator answered in its place
+                return self._whole(items)
             chunks = ThreadChunks(items, context, _is_from_outside)
             chunks.open()
         except BaseException as exc:

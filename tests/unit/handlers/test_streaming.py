@@ -17,6 +17,7 @@ import pytest
 
 from lmi_runtime.context import current
 from lmi_runtime.errors import ConfigurationError, MarshalError
+from lmi_runtime.handlers import handler
 from lmi_runtime.handlers.streaming import HTTP_STREAM, OCTETS, HttpHead, chunk_of, joined
 from lmi_runtime.model import Failure, Outcome, StreamFailed, Streaming, Success
 
@@ -165,6 +166,28 @@ async def test_generator_that_somebody_else_holds_is_closed_all_the_same(serving
 
     assert isinstance(serving(handler).thread(), Failure)
     assert source.closed == 1
+
+
+@pytest.mark.parametrize("answer", [{"statusCode": 401}, "no", ["a", "b"], None])
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_decorator_that_answers_in_place_of_a_stream_is_taken_at_its_word(
+    serving: Any, kind: str, awaited: bool, answer: Any
+) -> None:
+    """A check that refuses the caller, say; its dict must not be streamed key by key."""
+    stream = Closing("a").a if kind == "async" else Closing("a").s
+
+    async def later() -> Any:
+        return answer
+
+    @functools.wraps(stream)
+    def guarded(event: Any) -> Any:
+        return later() if awaited and kind == "async" else answer
+
+    served = serving(guarded)
+    outcome = await served.task() if kind == "async" else served.thread()
+
+    assert outcome == Success(json.dumps(answer).encode())
+    assert handler(guarded)({}) == answer
 
 
 async def test_stream_that_is_given_up_is_closed_once(serving: Any, kind: str) -> None:
