@@ -66,8 +66,9 @@ async def _serve(settings: Settings, target: Target, logs: LogPipeline) -> int:
         except RuntimeApiUnreachable as error:
             logger.critical("The Runtime API is gone: %s", error)
             code = 1
+        # While signals are still received: the next one must not end the hooks.
+        await run_shutdown_hooks(HOOKS_S)
         tasks.cancel_scope.cancel()
-    await run_shutdown_hooks(HOOKS_S)
     return code
 
 

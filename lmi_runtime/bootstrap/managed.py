@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lmi_runtime.bootstrap.modes import HandlerFacts, choose_mode
@@ -35,6 +35,7 @@ _FACTS_VARIABLE = "LMI_PRELOAD_FACTS"
 
 def serve(settings: Settings) -> int:
     """Supervise workers until the platform ends this environment; returns the exit code."""
+    began = _Beginning(dict(os.environ), os.getcwd())
     # Before the import, so that user code finds, and keeps, the streams its requests log through.
     prepare(settings)
     log = SupervisorLog(json=settings.log_format is LogFormat.JSON)
@@ -45,7 +46,7 @@ def serve(settings: Settings) -> int:
         return report_init_error(settings.runtime_api, error)
     if not found.verdict.safe:
         log.warning(found.verdict.reason)
-        _start_anew(found.facts)
+        _start_anew(found.facts, began)
     assert settings.max_concurrency is not None
     vcpus = detect_vcpus(settings)
     workers = plan(
@@ -62,6 +63,14 @@ def serve(settings: Settings) -> int:
     hooks = _Hooks(settings, log)
     freeze_for_fork()
     return Supervisor(workers, worker_body(settings, mode, found.target), hooks).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Beginning:
+    """What user code may change while it is imported, and has to find again at its next import."""
+
+    environ: Mapping[str, str]
+    cwd: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +95,13 @@ def _find_handler(settings: Settings) -> _Found:
     return _Found(HandlerFacts.of(target.spec), target, verdict)
 
 
-def _start_anew(facts: HandlerFacts) -> None:
+def _start_anew(facts: HandlerFacts, began: _Beginning) -> None:
     """Become a fresh process that knows the handler without having imported it."""
-    again = plan_reexec(os.environ)
+    again = plan_reexec(began.environ)
     sys.stdout.flush()
     sys.stderr.flush()
     environ = {**again.env, _FACTS_VARIABLE: facts.to_text()}
+    os.chdir(began.cwd)
     os.execve(again.executable, again.argv, environ)
 
 

@@ -88,16 +88,18 @@ class _Worker:
         self._link.send_ready()
         code = EXIT_STOPPED
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._stop_on_signal, tasks.cancel_scope)
-            if await self._order() is Order.GO:
-                tasks.start_soon(self._stop_on_order)
-                try:
-                    await self._dispatcher.run()
-                except RuntimeApiUnreachable as error:
-                    logger.critical("The Runtime API is gone: %s", error)
-                    code = EXIT_UNREACHABLE
+            with anyio.CancelScope() as serving:
+                tasks.start_soon(self._stop_on_signal, serving)
+                if await self._order() is Order.GO:
+                    tasks.start_soon(self._stop_on_order)
+                    try:
+                        await self._dispatcher.run()
+                    except RuntimeApiUnreachable as error:
+                        logger.critical("The Runtime API is gone: %s", error)
+                        code = EXIT_UNREACHABLE
+            # While signals are still received: the next one must not end the hooks.
+            await run_shutdown_hooks(HOOKS_S)
             tasks.cancel_scope.cancel()
-        await run_shutdown_hooks(HOOKS_S)
         return code
 
     async def _stop_on_order(self) -> None:
@@ -105,11 +107,11 @@ class _Worker:
         await self._order()
         await self._dispatcher.drain(DRAIN_S)
 
-    async def _stop_on_signal(self, everything: anyio.CancelScope) -> None:
+    async def _stop_on_signal(self, serving: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 await self._dispatcher.drain(DRAIN_S)
-                everything.cancel()
+                serving.cancel()
 
     async def _order(self) -> Order:
         while (order := self._link.receive()) is None:
