@@ -104,6 +104,8 @@ class StreamSink:
     ) -> None:
         self._fds = (out_fd, err_fd)
         self._turn = turn
+        # By stream, whether a line was given up halfway. Guarded as `write` is.
+        self._unfinished = [False, False]
         # Without a turn to take, stay within what a shared pipe keeps together.
         self.batch_bytes = 65_536 if exclusive or turn else ATOMIC_BYTES
 
@@ -113,7 +115,14 @@ class StreamSink:
 
     def write(self, stream: int, data: bytes, *, patience_s: float | None = None) -> bool:
         """See `Sink.write`. Whoever has no patience does not wait for its turn either."""
-        fd = self._fds[stream]
+        if self._unfinished[stream]:
+            data = b"\n" + data  # it must not take this line down with it
+        written = self._write(self._fds[stream], data, patience_s)
+        if written:
+            self._unfinished[stream] = written < len(data)
+        return written == len(data)
+
+    def _write(self, fd: int, data: bytes, patience_s: float | None) -> int:
         if self._turn is None or patience_s is not None:
             return write_fd(fd, data, patience_s=patience_s)
         with self._turn:
@@ -142,15 +151,15 @@ class FramedSink:
 
     def write(self, stream: int, data: bytes, *, patience_s: float | None = None) -> bool:
         """See `Sink.write`; both streams share the one pipe."""
-        return write_fd(self._fd, data, patience_s=patience_s)
+        return write_fd(self._fd, data, patience_s=patience_s) == len(data)
 
 
-def write_fd(fd: int, data: bytes, *, patience_s: float | None = None) -> bool:
+def write_fd(fd: int, data: bytes, *, patience_s: float | None = None) -> int:
     """
-    Write all of `data`.
+    Write all of `data`, or as much as there is room for in time; return how many bytes.
 
     With `patience_s` it never blocks for longer than that without getting on: it writes only
-    as much as `poll` promises there is room for, and returns False when there is none in time.
+    as much as `poll` promises there is room for, and stops when there is none in time.
 
     Raises:
         OSError: Nobody reads any more, or the descriptor is closed.
@@ -158,16 +167,16 @@ def write_fd(fd: int, data: bytes, *, patience_s: float | None = None) -> bool:
     view = memoryview(data)
     while view:
         if patience_s is not None and not _wait_writable(fd, patience_s):
-            return False
+            break
         try:
             written = os.write(fd, view if patience_s is None else view[:ATOMIC_BYTES])
         except BlockingIOError:
             # Somebody who shares the descriptor made it non-blocking.
             if not _wait_writable(fd, patience_s):
-                return False
+                break
         else:
             view = view[written:]
-    return True
+    return len(data) - len(view)
 
 
 def redirect(path: str, fds: tuple[int, ...] = (1, 2)) -> None:

@@ -54,7 +54,7 @@ class SupervisorLog:
         """Write a line that is already made; False when it had to be dropped."""
         whole = cut_bytes(line, limit_bytes=ATOMIC_BYTES - 1) + b"\n"
         try:
-            written = write_fd(self._fd, whole, patience_s=0.0)
+            written = write_fd(self._fd, whole, patience_s=0.0) == len(whole)
         except OSError:
             written = False
         self.dropped = 0 if written else self.dropped + 1

@@ -51,6 +51,27 @@ def test_the_two_streams_go_to_their_descriptors(pipe: tuple[int, int], tmp_path
     assert (tmp_path / "err").read_bytes() == b"err\n"
 
 
+def test_a_line_given_up_halfway_does_not_take_the_next_one_with_it(
+    pipe: tuple[int, int],
+) -> None:
+    """Glued to its rest, the next line would be no JSON either."""
+    read_fd, write_fd = pipe
+    filled = fill(write_fd)
+    assert len(os.read(read_fd, 4096)) == 4096
+    sink = StreamSink(write_fd, write_fd)
+
+    assert not sink.write(OUT, b"y" * 6000 + b"\n", patience_s=0)
+    assert not sink.write(OUT, b"no room at all\n", patience_s=0)
+    out = b""
+    while len(out) < filled:
+        out += os.read(read_fd, filled - len(out))
+    assert sink.write(OUT, b"next\n", patience_s=0)
+    assert sink.write(OUT, b"last\n", patience_s=0)
+
+    assert out.endswith(b"-" + b"y" * 4096)
+    assert os.read(read_fd, 100) == b"\nnext\nlast\n"
+
+
 def test_a_long_write_to_a_slow_reader_arrives_whole(pipe: tuple[int, int]) -> None:
     read_fd, write_fd = pipe
     data = os.urandom(300_000)
