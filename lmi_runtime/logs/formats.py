@@ -10,10 +10,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from lmi_runtime import _sync
-from lmi_runtime.context import Request
+from lmi_runtime.context import Request, peek
 from lmi_runtime.logs.cutting import MAX_LINE_BYTES, cut_bytes, encode_fields, safe_str
 
-__all__ = ["Format", "JsonFormat", "JsonFormatter", "Printed", "TextFormat", "TextFormatter"]
+__all__ = [
+    "Format",
+    "JsonFormat",
+    "JsonFormatter",
+    "Printed",
+    "TextFormat",
+    "TextFormatter",
+    "stamp",
+]
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 _STANDARD_COUNT = len(_STANDARD)
@@ -76,6 +84,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of JSON, below 64 KiB in UTF-8. Never raises."""
+        stamp(record)
         return encode_fields(record_fields(record)).decode()
 
 
@@ -91,8 +100,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text; a message whose arguments do not fit is shown as it is."""
-        if not hasattr(record, "aws_request_id"):
-            record.aws_request_id = ""
+        stamp(record)
         try:
             return super().format(record)
         except Exception:
@@ -180,6 +188,18 @@ class TextFormat:
         said = " ".join([message, *(f"{key}={safe_str(fields[key])}" for key in fields)])
         line = f"[{logging.getLevelName(level)}]\t{timestamp(_sync.wall_time())}\t\t{said}"
         return cut_bytes(line.encode("utf-8", "backslashreplace"), limit_bytes=limit_bytes)
+
+
+def stamp(record: logging.LogRecord) -> None:
+    """
+    Note on `record` whose it is: the request that the calling code serves, or nobody's.
+
+    A record that says so already keeps what it says: it travelled through a queue, perhaps.
+    """
+    if not hasattr(record, "aws_request_id"):
+        request = peek()
+        record.aws_request_id = request.request_id if request else ""
+        record.tenant_id = request.tenant_id if request else None
 
 
 def record_fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from lmi_runtime.context import peek
+from lmi_runtime.logs.formats import stamp
 
 __all__ = ["RootHandler"]
 
@@ -36,11 +36,7 @@ class RootHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say whose record it is, and hand it on. Never raises."""
-        # A record that travelled through a queue carries its request already.
-        if not hasattr(record, "aws_request_id"):
-            request = peek()
-            record.aws_request_id = request.request_id if request else ""
-            record.tenant_id = request.tenant_id if request else None
+        stamp(record)
         try:
             self._take(record)
         except Exception:

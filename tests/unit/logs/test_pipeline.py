@@ -18,7 +18,14 @@ import anyio.to_thread
 import pytest
 
 from lmi_runtime.context import Request, enter, peek, spawn_thread
-from lmi_runtime.logs import LogPipeline, flush_request, install, prepare
+from lmi_runtime.logs import (
+    JsonFormatter,
+    LogPipeline,
+    TextFormatter,
+    flush_request,
+    install,
+    prepare,
+)
 from lmi_runtime.logs.handler import RootHandler
 from lmi_runtime.model import Invocation, LogFormat
 
@@ -52,6 +59,25 @@ def test_a_logged_line_names_its_request(pipeline: LogPipeline, sink: MemorySink
         "order": 7,
     }
     assert "requestId" not in outside
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter, JsonFormatter])
+def test_our_formatter_on_a_handler_of_the_users_own_names_the_request_too(
+    pipeline: LogPipeline, sink: MemorySink, formatter: type[logging.Formatter]
+) -> None:
+    """It sees the record before the root's handler does, which must not find it taken."""
+    own = logging.StreamHandler(io.StringIO())
+    own.setFormatter(formatter())
+    log.addHandler(own)
+    try:
+        invoke("r1", lambda: log.info("hello"), tenant_id="t1")
+    finally:
+        log.removeHandler(own)
+
+    assert "r1" in own.stream.getvalue()
+    assert pipeline.flush(10)
+    (line,) = sink.objects()
+    assert (line["requestId"], line["tenantId"]) == ("r1", "t1")
 
 
 def test_the_level_comes_from_the_settings(pipeline: LogPipeline, sink: MemorySink) -> None:
