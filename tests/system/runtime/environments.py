@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self
@@ -259,7 +260,7 @@ class Embedded(Runtime):
                     raise TimeoutError(f"no such line in:\n{told}")
 
     def pids(self) -> list[int]:
-        return sorted(pid for pid in psutil.pids() if _session_of(pid) == self._session)
+        return _oldest_first(pid for pid in psutil.pids() if _session_of(pid) == self._session)
 
     def stop(self) -> int | None:
         self._on_loop(self.environment.stop())
@@ -333,7 +334,7 @@ class Aws(Runtime):
         return self._rie.wait_for_log(wanted, timeout_s=PATIENCE_S)
 
     def pids(self) -> list[int]:
-        return sorted(self._rie.pids())
+        return _oldest_first(self._rie.pids())
 
     def stop(self) -> int | None:
         self._rie.shutdown()
@@ -343,6 +344,16 @@ class Aws(Runtime):
 
     def close(self) -> None:
         self._rie.__exit__(None, None, None)
+
+
+def _oldest_first(pids: Iterable[int]) -> list[int]:
+    """Numbers start again from the bottom now and then; the clock does not."""
+    started: dict[int, float] = {}
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            started[pid] = psutil.Process(pid).create_time()
+    # Two forks may fall into one tick of that clock, but the supervisor is older by an import.
+    return sorted(started, key=lambda pid: started[pid])
 
 
 def _variables(vcpus: int) -> dict[str, str]:

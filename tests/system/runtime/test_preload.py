@@ -50,5 +50,5 @@ def test_preloading_can_be_ruled_out(start: Start) -> None:
     runtime = start(Embedded, "tasks.main", slots=4, vcpus=2, env={"LMI_PRELOAD": "0"}, ready=4)
 
     runtime.wait_for(level="WARNING", message="LMI_PRELOAD=0: each worker imports the handler.")
-    assert sorted(imports(runtime)) == runtime.pids()
+    assert sorted(imports(runtime)) == sorted(runtime.pids())
     assert runtime.call({"a": 1}).json() == {"event": {"a": 1}}
