@@ -15,7 +15,7 @@ from lmi_runtime.bootstrap.worker import worker_body
 from lmi_runtime.errors import LmiError
 from lmi_runtime.handlers import Target, load
 from lmi_runtime.logs import SupervisorLog, prepare
-from lmi_runtime.model import Failure, LogFormat, Settings
+from lmi_runtime.model import Failure, LogFormat, PostVerdict, Settings
 from lmi_runtime.rapi import BlockingRuntimeApi
 from lmi_runtime.supervisor import InFlight, Supervisor, plan
 from lmi_runtime.supervisor.preload import (
@@ -117,7 +117,11 @@ class _Hooks:
     def answer_dead(self, lost: Sequence[InFlight], why: str) -> None:
         failure = Failure("Runtime.ExitError", "ExitError", f"The worker process {why}.")
         for one in lost:
-            self._api.fail(one.request_id, one.invocation_id, failure)
+            result = self._api.fail(one.request_id, one.invocation_id, failure)
+            if result.verdict is PostVerdict.LOST:
+                # Each try may take seconds, in which no signal is heard: the callers' own
+                # time-outs have to do.
+                return
 
     def report_init_error(self, failure: Failure) -> None:
         report_init_error(self._address, failure)

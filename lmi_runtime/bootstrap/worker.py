@@ -47,6 +47,7 @@ def worker_body(
         try:
             target = preloaded or load(settings.handler, settings.task_root)
         except (LmiError, KeyboardInterrupt) as error:
+            logs.flush(FLUSH_S)  # the supervisor kills next
             link.send_init_failed(init_failure_of(error))
             return 1
         worker = _Worker(settings, mode, target, link, logs)

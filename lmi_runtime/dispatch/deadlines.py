@@ -29,7 +29,8 @@ def decide(slot: Slot) -> Act:
 
     Code that can be cancelled is cancelled first, and answered for when its moment comes again,
     after its grace. A thread cannot be cancelled and is answered for at once. A stream that has
-    begun is only ever cancelled: its answer is on the wire already.
+    begun is never answered for, as its answer is on the wire already: a task's is cancelled, a
+    thread's only reported.
     """
     if slot.left:
         return Act.NOTHING
@@ -37,7 +38,9 @@ def decide(slot: Slot) -> Act:
         return Act.REPORT
     if slot.cancellable and not slot.cancelling:
         return Act.CANCEL
-    return Act.NOTHING if slot.settled else Act.ANSWER
+    if not slot.settled:
+        return Act.ANSWER
+    return Act.NOTHING if slot.cancelling else Act.REPORT
 
 
 def next_wake(slots: Iterable[Slot]) -> float:

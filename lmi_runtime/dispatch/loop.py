@@ -260,6 +260,7 @@ class Dispatcher:
             finally:
                 self._polls -= 1
             self._place(invocation)
+            del invocation  # its event would be kept for as long as the next poll waits
 
     def _place(self, invocation: Invocation) -> None:
         entry = self._entry

@@ -32,7 +32,9 @@ class LineAssembler:
         key = (_sync.current_thread_id(), request)
         partial = self._partial.pop(key, b"") if self._partial else b""
         *lines, rest = (partial + data).split(b"\n")
-        if rest:
+        if rest and request is not None and request.ended:
+            lines.append(rest)  # nobody will finish it, and keeping it keeps the request
+        elif rest:
             # A line that never ends must not grow for ever; what is kept is cut anyway.
             self._partial[key] = rest[: MAX_LINE_BYTES + 1]
         return lines

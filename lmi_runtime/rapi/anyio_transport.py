@@ -67,6 +67,10 @@ class AnyioConnection:
             await self._stream.send(data)
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             self._broken = True
+        except BaseException:
+            # Cancelled with a part of it sent, nobody knows how much: nothing may follow that.
+            await self.aclose()
+            raise
 
     async def receive(self) -> Response:
         """See `transport.Connection`."""

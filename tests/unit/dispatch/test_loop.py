@@ -476,6 +476,29 @@ async def test_a_stream_past_its_deadline_is_cut_and_answered_once() -> None:
     assert bench.api.posts == ["request-0"]
 
 
+async def test_a_threads_stream_past_its_deadline_is_reported_and_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    gate = anyio.Event()
+
+    async def chunks() -> AsyncGenerator[bytes, None]:
+        yield b"a"
+        await gate.wait()
+        yield b"b"
+
+    async with serving(lambda _: Streaming(chunks()), kind=EntryKind.THREAD) as bench:
+        call = bench.api.call()
+        while not call.chunks:
+            await anyio.lowlevel.checkpoint()
+        bench.expire(bench.placed[0])
+        while not bench.dispatcher.statistics().overran:
+            await anyio.lowlevel.checkpoint()
+        gate.set()
+        await call.answered.wait()
+        assert call.body == b"ab"
+    assert "past its deadline" in caplog.text
+
+
 async def test_a_stream_without_end_is_left_when_its_caller_is_gone() -> None:
     made = []
 

@@ -74,6 +74,16 @@ def test_a_line_without_end_is_not_kept_for_ever() -> None:
     assert len(line) == MAX_LINE_BYTES + 1  # one more than fits, so that it is seen to be cut
 
 
+def test_work_that_outlives_its_request_has_its_pieces_written_at_once() -> None:
+    """Kept, they would keep the request and its event for ever."""
+    assembler = LineAssembler()
+    owner = request("a")
+    owner.end()
+
+    assert assembler.feed(owner, b".") == [b"."]
+    assert assembler.finish(owner) == []
+
+
 def test_an_over_long_line_and_its_newline_are_one_line() -> None:
     """`print` writes the two separately."""
     assembler = LineAssembler()
