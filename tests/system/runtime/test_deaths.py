@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -56,11 +57,13 @@ def test_a_worker_that_ends_itself_fails_its_caller_and_is_replaced(
 
 def check_recovers(runtime: Runtime, supervisor: int, dead: set[int]) -> None:
     """Calls are served again, by as many workers as before."""
+    give_up_s = time.monotonic() + PATIENCE_S
     seen: set[int] = set()
-    while len(seen) < 2:
+    while set(runtime.pids()) != {supervisor, *seen} or len(seen) != 2:
+        assert time.monotonic() < give_up_s, (supervisor, seen, runtime.pids(), runtime.lines())
         seen.add(runtime.call_until_served({"do": "identity"}).json()["pid"])
+        seen &= set(runtime.pids())
     assert not seen & dead
-    assert set(runtime.pids()) == {supervisor, *seen}
 
 
 def test_all_who_wait_for_a_dead_worker_are_told_and_nobody_else(kind: Make, start: Start) -> None:
