@@ -6,7 +6,11 @@ from collections.abc import Mapping
 
 from lmi_runtime.emulator.options import EmulatorOptions
 
-_XRAY_HOST, _XRAY_PORT = "169.254.100.1", "2000"
+# AWS's own address for it is a link-local one, which on a laptop leads anywhere.
+_XRAY_HOST, _XRAY_PORT = "127.0.0.1", "2000"
+# In Lambda credentials are in the environment; here an SDK without any would go and ask the
+# network for some, at import, and leave a socket open.
+_DEFAULTS = {"AWS_EC2_METADATA_DISABLED": "true"}
 _FOREIGN = ("AWS_LAMBDA_", "_LAMBDA_", "_AWS_XRAY_", "LAMBDA_")
 _FOREIGN_NAMES = frozenset({"_HANDLER", "_X_AMZN_TRACE_ID"})
 
@@ -31,7 +35,8 @@ def runtime_variables(
         extra: The function's own variables; they win.
         telemetry_socket: Path of the socket that hands out log streams.
     """
-    variables = {name: value for name, value in inherited.items() if not _is_foreign(name)}
+    variables = dict(_DEFAULTS)
+    variables |= {name: value for name, value in inherited.items() if not _is_foreign(name)}
     variables |= _platform_variables(options)
     variables |= {
         "AWS_LAMBDA_RUNTIME_API": runtime_api,

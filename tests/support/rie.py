@@ -394,6 +394,8 @@ def _environment(
     """Only what is named here: nothing of the machine's own environment reaches a function."""
     env = {
         "PATH": os.environ.get("PATH", os.defpath),
+        # No SDK may go and ask the network for credentials.
+        "AWS_EC2_METADATA_DISABLED": "true",
         "LANG": "C.UTF-8",
         "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout_s),
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "2048",
