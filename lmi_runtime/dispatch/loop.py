@@ -161,12 +161,9 @@ class Dispatcher:
 
     # ---- life
 
-    async def run(self, *, started: Callable[[], None] = lambda: None) -> None:
+    async def run(self) -> None:
         """
         Poll and serve; returns once `drain` is done.
-
-        Args:
-            started: Called when every poll is about to be written.
 
         Raises:
             RuntimeApiUnreachable: The platform is gone; the process should exit.
@@ -181,7 +178,6 @@ class Dispatcher:
                 tasks.start_soon(self._keeper.run)
                 for _ in range(self._options.limit):
                     tasks.start_soon(self._poll)
-                started()
                 await self._stopped.wait()
                 tasks.cancel_scope.cancel()  # the waiting polls; the process ends now
         except BaseExceptionGroup as group:
