@@ -1,0 +1,35 @@
+"""Three threads in a ring of three locks: each takes its left one, all wait for their right one."""
+
+import threading
+
+KIND = "thread"
+RACY = False
+DEPTH = None
+GIL_DEPTH = None
+FAILS_BY = "deadlock"
+TAGS = ("deadlock", "3-threads", "depth2")
+SOURCE = "Dijkstra's dining philosophers; SCTBench CS/deadlock family"
+
+
+class Table:
+    def __init__(self):
+        self.forks = [threading.Lock(), threading.Lock(), threading.Lock()]
+        self.meals = []
+
+    def dine(self, me):
+        low, high = sorted((me, (me + 1) % 3))
+        first, second = self.forks[low], self.forks[high]
+        with first, second:
+            self.meals.append(me)
+
+
+def make_state():
+    return Table()
+
+
+def threads(table):
+    return [lambda: table.dine(0), lambda: table.dine(1), lambda: table.dine(2)]
+
+
+def invariant(table):
+    return sorted(table.meals) == [0, 1, 2]

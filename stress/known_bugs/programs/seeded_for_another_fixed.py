@@ -1,0 +1,33 @@
+"""Two invocations seed the process's random numbers and draw from each other's."""
+
+import random
+
+KIND = "thread"
+RACY = False
+DEPTH = None
+GIL_DEPTH = None
+FAILS_BY = "invariant"
+TAGS = ("random", "module-global")
+SOURCE = "random.seed() per request: one generator for the whole process"
+
+
+EXPECTED = {seed: random.Random(seed).random() for seed in (1, 2)}
+
+
+def draw(seed):
+    return random.Random(seed).random()
+
+
+def make_state():
+    return []
+
+
+def threads(drawn):
+    def handle(seed):
+        drawn.append((seed, draw(seed)))
+
+    return [lambda: handle(1), lambda: handle(2)]
+
+
+def invariant(drawn):
+    return len(drawn) == 2 and all(number == EXPECTED[seed] for seed, number in drawn)

@@ -1,0 +1,37 @@
+"""The worker looks at an attribute that the constructor has not set yet."""
+
+import threading
+
+KIND = "thread"
+RACY = True
+DEPTH = 1
+GIL_DEPTH = 1
+FAILS_BY = "invariant"
+TAGS = ("nested-threads", "publication")
+SOURCE = "A constructor that starts a thread of its own before its last line"
+
+
+class Poller:
+    def __init__(self, seen):
+        self.seen = seen
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+        self.interval_s = 5
+
+    def run(self):
+        self.seen.append(getattr(self, "interval_s", None))
+
+
+def make_state():
+    return []
+
+
+def threads(seen):
+    def handle():
+        Poller(seen).thread.join()
+
+    return [handle]
+
+
+def invariant(seen):
+    return seen == [5]
