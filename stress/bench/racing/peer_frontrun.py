@@ -1,0 +1,88 @@
+"""frontrun: dynamic partial order reduction, with the options it has by default."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from stress.bench.racing.outcome import REPLAYS, Budget, Outcome, Subject
+
+__all__ = ["check", "count_switches"]
+
+
+def check(subject: Subject, budget: Budget) -> Outcome:
+    """Explore *subject*; the counterexample is replayed outside the time that counts."""
+    started = time.monotonic()
+    result = _explore(subject, budget, replays=0)
+    seconds = time.monotonic() - started
+    tried = result.num_explored
+    if result.property_holds is None:
+        return Outcome("inconclusive", tried, None, seconds, detail=str(result.inconclusive_reason))
+    if result.property_holds:
+        bound = "what its default preemption bound of 2 reaches"
+        return Outcome("pass", tried, None, seconds, bound=bound)
+    again = _explore(subject, budget, replays=REPLAYS)
+    # For tasks a schedule of its own is no departure from first in, first out.
+    schedule = result.counterexample if subject.kind == "thread" else None
+    return Outcome(
+        "found",
+        tried,
+        tried,
+        seconds,
+        preemptions=count_switches(schedule) if isinstance(schedule, list) else None,
+        replayed=again.reproduction_successes,
+        detail=(result.explanation or "").strip().split("\n")[0][:200],
+    )
+
+
+def count_switches(schedule: Sequence[int]) -> int:
+    """
+    Count the switches away from somebody who goes on later.
+
+    More than the preemptions where somebody was left because it had to wait: a schedule of
+    frontrun's does not tell the two apart.
+    """
+    last = {number: index for index, number in enumerate(schedule)}
+    pairs = itertools.pairwise(schedule)
+    return sum(
+        before != after and last[before] > index for index, (before, after) in enumerate(pairs)
+    )
+
+
+def _explore(subject: Subject, budget: Budget, *, replays: int) -> Any:
+    import frontrun
+
+    def setup() -> tuple[Any, Sequence[Callable[[], Any]]]:
+        state = subject.module.make_state()
+        return state, subject.module.threads(state)
+
+    count = len(setup()[1])
+    make = _task if subject.kind == "async" else _thread
+    result = frontrun.explore(
+        setup=setup,
+        workers=[make(number) for number in range(count)],
+        invariant=lambda world: bool(subject.module.invariant(world[0])),
+        max_executions=budget.schedules,
+        total_timeout=budget.seconds,
+        reproduce_on_failure=replays,
+    )
+    return asyncio.run(_finished(result)) if inspect.isawaitable(result) else result
+
+
+async def _finished(result: Any) -> Any:
+    return await result
+
+
+def _thread(number: int) -> Callable[[Any], Any]:
+    return lambda world: world[1][number]()
+
+
+def _task(number: int) -> Callable[[Any], Any]:
+    async def worker(world: Any) -> None:
+        await world[1][number]()
+
+    return worker
