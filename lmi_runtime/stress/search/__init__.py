@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmi_runtime.stress.search.chooser import Pct, RandomWalk, Scripted
+from lmi_runtime.stress.search.events import search_events
 from lmi_runtime.stress.search.facts import (
     Execute,
     Found,
@@ -35,4 +36,5 @@ __all__ = [
     "minimise",
     "reproduce",
     "search",
+    "search_events",
 ]

@@ -11,7 +11,7 @@ from lmi_runtime.stress.model import Deviation, Schedule
 from lmi_runtime.stress.program import Decision, Execution
 from lmi_runtime.stress.search.rank import Child, Ranking, Score, children_of
 
-__all__ = ["Frontier"]
+__all__ = ["Frontier", "decisions_after"]
 
 _MOST_PENDING = 100_000
 _MOST_DECISIONS = 1_000_000
@@ -73,7 +73,7 @@ class Frontier:
     def grow(self, level: int, schedule: Schedule, execution: Execution) -> None:
         """Take in the run that followed `schedule`, popped from `level`."""
         total = self._totals.pop(schedule, 0.0)
-        later = _after(execution.decisions, schedule)
+        later = decisions_after(execution.decisions, schedule)
         free = [each for each in later if each.kind == "forced"]
         for child in children_of(free, total, self._ranking):
             self._add(level, schedule, child)
@@ -141,7 +141,7 @@ class Frontier:
         heapq.heappush(self._levels[level], _Pending(score, self._number, schedule))
 
 
-def _after(decisions: Sequence[Decision], schedule: Schedule) -> Sequence[Decision]:
+def decisions_after(decisions: Sequence[Decision], schedule: Schedule) -> Sequence[Decision]:
     """The decisions that come later than the last deviation of `schedule`."""
     if not schedule:
         return decisions
