@@ -1,0 +1,1 @@
+"""What judges a run without a specification: isolation, serial equivalence, leaks and others."""
