@@ -150,7 +150,10 @@ class RunOptions:
         include: Packages to watch besides the user's own code.
         record: Keep steps and accesses: slower, for reports and rankings.
         max_points: A run with more switch points is stopped: livelock or inconclusive.
+        usual_points: How many points a run usually passes, once that is known; many times more
+            is a livelock.
         watchdog_s: Real seconds without a sign of life until something counts as uncontrolled.
+        serial: Participants one after the other, in this order; nothing else is tried.
         cancels: Decisions of the kind ``cancel`` are offered.
     """
 
@@ -158,7 +161,9 @@ class RunOptions:
     include: tuple[str, ...] = ()
     record: bool = False
     max_points: int = 100_000
+    usual_points: int | None = None
     watchdog_s: float = 2.0
+    serial: tuple[int, ...] | None = None
     cancels: bool = False
 
 

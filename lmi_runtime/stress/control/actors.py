@@ -1,0 +1,101 @@
+"""Those who take turns, and what they wait for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lmi_runtime.stress.control.raw import RawLock
+
+__all__ = ["Actor", "Unwind", "Waiting"]
+
+
+class Unwind(BaseException):
+    """
+    Ends an actor whose run is over; raised inside it, at its next switch point.
+
+    Not an `Exception`: user code must not take it for a failure of its own.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """
+    Why an actor cannot go on.
+
+    Attributes:
+        what: What it does: ``lock``, ``join``, ``sleep``, ``loop``.
+        thing: The lock, thread or loop it waits for; None for the clock.
+    """
+
+    what: Literal["lock", "join", "sleep", "loop", "outside"]
+    thing: Any = None
+
+
+class Actor:
+    """
+    A real thread that runs when it holds the baton.
+
+    Thread safety: every attribute belongs to whoever holds the scheduler's baton, which is
+    handed from one actor to the next; `baton` itself is a real lock.
+    """
+
+    __slots__ = (
+        "baton",
+        "deadline",
+        "done",
+        "entered",
+        "error",
+        "finished",
+        "forced_visits",
+        "held",
+        "ident",
+        "invocation",
+        "is_loop",
+        "is_participant",
+        "last_site",
+        "loop_visits",
+        "name",
+        "number",
+        "pending_call",
+        "plan",
+        "result",
+        "speaker",
+        "spins",
+        "thread",
+        "timed_out",
+        "visits",
+        "waiting",
+    )
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number = number
+        self.name = name
+        self.baton = RawLock()
+        self.baton.acquire()
+        self.ident = 0
+        self.thread: Any = None
+        self.invocation: int | None = None
+        self.is_participant = False
+        self.is_loop = False
+        self.entered = False
+        self.done = False
+        self.finished = False  # its own doing: it was not unwound
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.waiting: Waiting | None = None
+        self.deadline: float | None = None
+        self.timed_out = False
+        self.held: list[Any] = []  # locks, oldest first
+        self.visits = 0
+        self.forced_visits = 0
+        self.loop_visits = 0
+        self.plan: dict[int, int] | None = None
+        self.pending_call: Any = None
+        self.last_site = -1
+        # Under whose number its steps are recorded: its own, or that of the task a loop runs.
+        self.speaker = number
+        self.spins = 0
+
+    def __repr__(self) -> str:
+        return f"<Actor {self.number} {self.name}>"

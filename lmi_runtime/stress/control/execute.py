@@ -1,0 +1,292 @@
+"""One run of a program under one schedule."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from types import CodeType
+from typing import Any
+
+from lmi_runtime.stress.control import raw
+from lmi_runtime.stress.control.active import put_active
+from lmi_runtime.stress.control.actors import Actor
+from lmi_runtime.stress.control.naming import name_of
+from lmi_runtime.stress.control.patches import controlled
+from lmi_runtime.stress.control.recorder import Recorder
+from lmi_runtime.stress.control.scheduler import Scheduler
+from lmi_runtime.stress.control.sites import place_of
+from lmi_runtime.stress.control.threads import launch
+from lmi_runtime.stress.control.tracing import Tracer, site_of, tracer
+from lmi_runtime.stress.model import Place
+from lmi_runtime.stress.program import (
+    Chooser,
+    Complaint,
+    Decision,
+    Ended,
+    Execution,
+    Participant,
+    Program,
+    RunOptions,
+)
+from lmi_runtime.stress.watch import Scope, resolve
+
+__all__ = ["execute"]
+
+_COLLECT_EVERY = 200
+_runs = 0  # exploring thread only
+_tracer: Tracer | None = None
+_scopes: dict[tuple[str, ...], Callable[[CodeType], bool]] = {}
+
+
+def execute(program: Program, chooser: Chooser, options: RunOptions) -> Execution:
+    """
+    Run `program` once, from a fresh state, as `chooser` says.
+
+    Returns:
+        What happened. The same choices give the same run.
+
+    Thread safety: one at a time in a process; blocks until the run is over, or until nothing
+    has moved for `RunOptions.watchdog_s`.
+    """
+    with controlled():
+        state = program.setup()
+        try:
+            return _run(program, state, chooser, options)
+        finally:
+            program.close(state)
+
+
+def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) -> Execution:
+    wants = _wants(options.include)
+    recorder = Recorder(wants, resolve) if options.record else None
+    run = Scheduler(chooser, options, recorder)
+    if recorder is not None:
+        recorder.run = run
+    cast = _Cast(run, list(program.participants(state)))
+    watchdog = _Watchdog(options.watchdog_s)
+    tracing = _the_tracer()
+    run.enter_thread, run.leave_thread = tracing.enter, tracing.leave
+    tracing.begin(run, wants)
+    _collect()
+    gc_was_on = gc.isenabled()
+    gc.disable()  # a finaliser would run wherever the collector happens to strike
+    put_active(run)
+    try:
+        cast.launch()
+        run.run(watchdog)
+    finally:
+        put_active(None)
+        tracing.finish()
+        if gc_was_on:
+            gc.enable()
+    ended = cast.ended()
+    complaints = list(_own_complaints(run))
+    stuck = bool(run.uncontrolled)
+    if not complaints and not stuck:
+        complaints += program.judge(state, ended, serial=options.serial is not None)
+    return _execution(run, recorder, complaints, ended)
+
+
+class _Cast:
+    """The participants, and the actors that play them."""
+
+    def __init__(self, run: Scheduler, participants: Sequence[Participant]) -> None:
+        self._run = run
+        self._participants = participants
+        self._actors: list[Actor | None] = []
+        self._loop: Any = None
+
+    def launch(self) -> None:
+        coroutines = []
+        calls = []
+        for participant in self._participants:
+            if inspect.iscoroutinefunction(participant.call):
+                coroutines.append(participant)
+                self._actors.append(None)
+                continue
+            actor = self._run.add(participant.name)
+            actor.is_participant = True
+            actor.invocation = participant.invocation
+            self._actors.append(actor)
+            calls.append((actor, participant.call))
+            if self._run.recorder is not None:
+                self._run.recorder.person(
+                    actor.number, participant.name, "thread", participant.invocation
+                )
+        if coroutines:
+            from lmi_runtime.stress.control.loop import LoopHost
+
+            self._loop = LoopHost(self._run, coroutines)
+            calls.append((self._loop.actor, self._loop.main))
+        serial = self._run.options.serial
+        if serial is not None:
+            order = [self._actors[index] for index in serial if index < len(self._actors)]
+            threads = [actor for actor in order if actor is not None]
+            self._run.line_up(threads + ([self._loop.actor] if self._loop else []))
+        for actor, call in calls:
+            launch(self._run, actor, call)
+
+    def ended(self) -> tuple[Ended, ...]:
+        """How each participant ended, in their order."""
+        of_tasks = iter(() if self._loop is None else self._loop.ended())
+        return tuple(
+            next(of_tasks) if actor is None else Ended(actor.result, actor.error, actor.finished)
+            for actor in self._actors
+        )
+
+
+class _Watchdog:
+    """Sees that something happens, in real time."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._seen: tuple[int, int, int] = (-1, -1, -1)
+        self._since = raw.monotonic()
+
+    def __call__(self, run: Scheduler) -> bool:
+        seen = (run.points, run.progress, len(run.decisions))
+        now = raw.monotonic()
+        if seen != self._seen:
+            self._seen, self._since = seen, now
+            return False
+        if now - self._since < self._patience_s:
+            return False
+        actor = run.running
+        name = "nobody" if actor is None else actor.name
+        run.uncontrolled.append(
+            f"{name} has given no sign of life for {self._patience_s:g} s: "
+            f"{_where(actor)}. It waits for something outside, or computes for very long."
+        )
+        run.aborting = True
+        return True
+
+
+def _where(actor: Actor | None) -> str:
+    if actor is None:
+        return "no thread runs"
+    frame = sys._current_frames().get(actor.ident)
+    if frame is None:
+        return "its thread is gone"
+    lines = traceback.extract_stack(frame)
+    last = lines[-1]
+    return f"last seen in {last.name} at {last.filename}:{last.lineno}"
+
+
+def _own_complaints(run: Scheduler) -> Sequence[Complaint]:
+    if run.deadlocked and not run.uncontrolled:
+        return [_deadlock(run)]
+    if run.livelocked is not None:
+        return [
+            Complaint(
+                "livelock",
+                f"{run.livelocked.name} goes round in circles: {run.points} switch points passed "
+                "and nobody made progress.",
+                "Wait for what should change (an Event, a Condition) instead of asking for it.",
+            )
+        ]
+    return [
+        Complaint(
+            "exception",
+            f"{actor.name} ended with {type(error).__name__}: {error}",
+            traceback="".join(traceback.format_exception(error)),
+        )
+        for actor, error in run.thread_errors
+    ]
+
+
+def _deadlock(run: Scheduler) -> Complaint:
+    lines = []
+    names = []
+    for actor in run.deadlocked:
+        waiting = actor.waiting
+        if waiting is None or (not actor.is_participant and waiting.what != "lock"):
+            continue
+        lines.append(_line_of(actor))
+        if waiting.what == "lock":
+            names.append(name_of(waiting.thing))
+    lost = all(
+        a.waiting is not None and a.waiting.what == "lock" and a.waiting.thing.notifies
+        for a in run.deadlocked
+        if a.is_participant
+    )
+    kind = "Lost wakeup" if lost and lines else "Deadlock"
+    return Complaint(
+        "deadlock",
+        f"{kind}: " + "; ".join(lines) + ".",
+        "Wait in a loop that checks the condition, and notify under the same lock."
+        if lost
+        else "Take the locks in one order everywhere, or hold only one at a time.",
+        object_path=", ".join(sorted(set(names))),
+        cycle=tuple(lines),
+    )
+
+
+def _line_of(actor: Actor) -> str:
+    held = [name_of(lock) for lock in actor.held]
+    holds = f"holds {', '.join(held)} and " if held else ""
+    waiting = actor.waiting
+    assert waiting is not None
+    if waiting.what == "lock":
+        lock = waiting.thing
+        if lock.notifies:
+            return f"{actor.name} {holds}waits to be notified through {name_of(lock)}"
+        owner = "nobody in this run" if lock.owner is None else lock.owner.name
+        return f"{actor.name} {holds}waits for {name_of(lock)}, held by {owner}"
+    if waiting.what == "join":
+        return f"{actor.name} {holds}waits for {waiting.thing.name} to end"
+    return f"{actor.name} {holds}waits for something that never comes"
+
+
+def _execution(
+    run: Scheduler, recorder: Recorder | None, complaints: list[Complaint], ended: tuple[Ended, ...]
+) -> Execution:
+    result = Execution(
+        complaints=tuple(complaints),
+        decisions=[Decision._make(decision) for decision in run.decisions],
+        taken=run.taken(),
+        ended=ended,
+        points=run.points,
+        uncontrolled=tuple(run.uncontrolled),
+    )
+    if recorder is not None:
+        result.actors = tuple(recorder.people[number] for number in sorted(recorder.people))
+        result.steps = recorder.steps()
+        result.hot = recorder.hot_sites()
+        sites = {decision.site for decision in result.decisions}
+        result.places = {site: place for site in sites if (place := _place(site)) is not None}
+    return result
+
+
+def _place(number: int) -> Place | None:
+    known = place_of(number)
+    if known is not None:
+        return known
+    site = site_of(number)
+    if site is None:
+        return None
+    code = site.code
+    return Place(code.co_filename, site.line, code.co_qualname, site.offset, site.label)
+
+
+def _wants(include: tuple[str, ...]) -> Callable[[CodeType], bool]:
+    wants = _scopes.get(include)
+    if wants is None:
+        wants = _scopes[include] = Scope(include).wants
+    return wants
+
+
+def _the_tracer() -> Tracer:
+    global _tracer
+    if _tracer is None:
+        _tracer = tracer()
+    return _tracer
+
+
+def _collect() -> None:
+    global _runs
+    _runs += 1
+    if _runs % _COLLECT_EVERY == 0:
+        gc.collect()

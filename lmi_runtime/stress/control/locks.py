@@ -1,0 +1,249 @@
+"""
+Locks that a scheduler can see, and that are ordinary locks to everybody else.
+
+Each has a real lock inside. An actor only ever tries it and, where it is taken, waits in the
+scheduler; a thread outside the run blocks on it as it always would. So locks that outlive a run
+(a library made them while it was being imported) keep working.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any
+
+from lmi_runtime.stress.control.active import caller
+from lmi_runtime.stress.control.actors import Actor, Waiting
+from lmi_runtime.stress.control.raw import RawLock, get_ident
+from lmi_runtime.stress.control.sites import site_at
+
+if TYPE_CHECKING:
+    from lmi_runtime.stress.control.scheduler import Scheduler
+
+__all__ = ["ControlledLock", "ControlledRLock", "allocate_lock"]
+
+_QUIET = frozenset({"threading", "queue", "concurrent.futures._base", "concurrent.futures.thread"})
+"""Modules whose own locks are no places to switch at: what they build from them is."""
+
+_numbers = itertools.count(1)
+
+
+class ControlledLock:
+    """
+    Stands in for `threading.Lock`.
+
+    Thread safety: as the lock it stands for.
+    """
+
+    __slots__ = ("__weakref__", "_real", "made", "notifies", "number", "owner", "waiters")
+
+    def __init__(self) -> None:
+        self._real = RawLock()
+        self.made, self.notifies = _creation()
+        self.number = next(_numbers)
+        self.owner: Any = None  # an Actor while one holds it; guarded by the baton
+        self.waiters: list[Actor] = []  # guarded by the baton
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """See `threading.Lock.acquire`."""
+        here = caller()
+        if here is None:
+            return self._real.acquire(blocking, timeout)
+        _check(blocking, timeout)
+        run, actor = here
+        site = _switch_point(run, actor, "acquire")
+        return self._take(run, actor, blocking, timeout, site)
+
+    def release(self) -> None:
+        """See `threading.Lock.release`."""
+        here = caller()
+        owner, self.owner = self.owner, None
+        self._real.release()
+        if owner is not None and self in owner.held:
+            owner.held.remove(self)
+        if here is not None:
+            run, actor = here
+            if run.recorder is not None:
+                run.recorder.event(actor, "release", self)
+            run.clean = False
+            self.wake(run)
+            _switch_point(run, actor, "release")
+        # A thread outside the run wakes nobody: the scheduler looks before it says deadlock.
+
+    def locked(self) -> bool:
+        """See `threading.Lock.locked`."""
+        here = caller()
+        if here is not None:
+            _switch_point(here[0], here[1], "locked")
+            here[0].clean = False
+        return self._real.locked()
+
+    acquire_lock = acquire
+    release_lock = release
+    locked_lock = locked
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.release()
+
+    def _at_fork_reinit(self) -> None:
+        self._real = RawLock()
+        self.owner = None
+        self.waiters = []
+
+    def __repr__(self) -> str:
+        state = "locked" if self._real.locked() else "unlocked"
+        return f"<{state} {type(self).__name__} {self.number}>"
+
+    # ------------------------------------------------------------------ under control
+
+    def _take(
+        self, run: Scheduler, actor: Actor, blocking: bool, timeout: float, site: int
+    ) -> bool:
+        deadline = None if timeout < 0 else run.clock + timeout
+        waited = False
+        while not self._real.acquire(False):
+            if not blocking or timeout == 0:
+                run.clean = False
+                if run.recorder is not None:
+                    run.recorder.event(actor, "note", self, detail="finds it taken")
+                return False
+            if run.recorder is not None and not waited:
+                run.recorder.event(actor, "wait", self)
+            waited = True
+            self.waiters.append(actor)
+            try:
+                in_time = run.block(actor, Waiting("lock", self), deadline, site)
+            finally:
+                if actor in self.waiters:
+                    self.waiters.remove(actor)
+            if not in_time:
+                if run.recorder is not None:
+                    run.recorder.event(actor, "wake", self, detail="timed out")
+                return False
+        self.owner = actor
+        actor.held.append(self)
+        run.clean = False
+        if run.recorder is not None:
+            run.recorder.event(actor, "acquire", self)
+        return True
+
+    def locked_now(self) -> bool:
+        """Whether anybody holds it, for the scheduler: no switch point."""
+        return self._real.locked()
+
+    def wake(self, run: Scheduler) -> None:
+        """Let those that wait for it compete again; by the holder of the baton."""
+        waiters, self.waiters = self.waiters, []
+        for waiter in waiters:
+            run.wake(waiter)
+
+
+class ControlledRLock(ControlledLock):
+    """
+    Stands in for `threading.RLock`.
+
+    Thread safety: as the lock it stands for.
+    """
+
+    __slots__ = ("_count", "_ident")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ident = 0  # of the thread that holds it; written by the holder only
+        self._count = 0  # holder only
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """See `threading.RLock`."""
+        me = get_ident()
+        if self._ident == me:
+            self._count += 1
+            return True
+        taken = super().acquire(blocking, timeout)
+        if taken:
+            self._ident = me
+            self._count = 1
+        return taken
+
+    def release(self) -> None:
+        """See `threading.RLock`."""
+        if self._ident != get_ident():
+            raise RuntimeError("cannot release un-acquired lock")
+        self._count -= 1
+        if self._count == 0:
+            self._ident = 0
+            super().release()
+
+    __enter__ = acquire  # type: ignore[assignment]
+
+    def _is_owned(self) -> bool:
+        return self._ident == get_ident()
+
+    def _recursion_count(self) -> int:
+        return self._count if self._ident == get_ident() else 0
+
+    def _release_save(self) -> tuple[int, int]:
+        saved = (self._count, self._ident)
+        self._count = 0
+        self._ident = 0
+        super().release()
+        return saved
+
+    def _acquire_restore(self, saved: tuple[int, int]) -> None:
+        super().acquire()
+        self._count, self._ident = saved
+
+    def _at_fork_reinit(self) -> None:
+        super()._at_fork_reinit()
+        self._ident = self._count = 0
+
+
+def allocate_lock() -> ControlledLock:
+    """Stands in for `_thread.allocate_lock`."""
+    return ControlledLock()
+
+
+def _creation() -> tuple[CodePlace | None, bool]:
+    """Where user code asked for the lock being made; whether it only carries a notification."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") in _BEHIND:
+        if frame.f_code is _WAIT_CODE:
+            condition_lock = getattr(frame.f_locals["self"], "_lock", None)
+            return getattr(condition_lock, "made", None), True
+        frame = frame.f_back
+    if frame is None:
+        return None, False
+    return (frame.f_code, frame.f_lineno), False
+
+
+CodePlace = tuple[CodeType, int]
+"""A code object and a line in it."""
+
+_WAIT_CODE = threading.Condition.wait.__code__
+
+
+_BEHIND = _QUIET | {__name__}
+
+
+def _check(blocking: bool, timeout: float) -> None:
+    if not blocking and timeout != -1:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout < 0 and timeout != -1:
+        raise ValueError("timeout value must be a non-negative number")
+
+
+def _switch_point(run: Scheduler, actor: Actor, what: str) -> int:
+    """A point at the primitive, unless it is the inside of a bigger one."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    if frame is None or frame.f_globals.get("__name__") in _QUIET:
+        return actor.last_site
+    site = site_at(frame, what)
+    if not run.clean:
+        run.point(actor, site)
+    return site

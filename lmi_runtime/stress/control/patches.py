@@ -1,0 +1,140 @@
+"""
+Puts the controlled primitives in place of the standard library's, everywhere.
+
+``from threading import Lock`` binds a name at import, in any module. So the loaded modules are
+searched for the real objects, as libraries that freeze time do. Modules imported while control
+lasts find the replacements by themselves.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.thread
+import contextlib
+import logging
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+from lmi_runtime.stress.control import clocks, determinism, threads
+from lmi_runtime.stress.control.active import caller
+from lmi_runtime.stress.control.actors import Unwind
+from lmi_runtime.stress.control.locks import ControlledLock, ControlledRLock, allocate_lock
+from lmi_runtime.stress.control.raw import RawLock, RawRLock
+
+__all__ = ["controlled", "is_controlled"]
+
+_depth = 0  # exploring thread only
+
+_OWN = __name__.rpartition(".")[0]
+# Modules that must keep the real thing: the harness itself, and what has to tell real time.
+_KEPT = (_OWN, "_thread", "_pytest", "pytest", "hypothesis", "pytest_timeout", "xdist", "execnet")
+
+_GLOBALS: dict[str, Any] = {
+    "Lock": allocate_lock,
+    "_allocate_lock": allocate_lock,
+    "RLock": ControlledRLock,
+    threads.STARTER: threads.start_new_thread,
+}
+
+
+def is_controlled() -> bool:
+    """Whether the primitives are in place."""
+    return _depth > 0
+
+
+@contextlib.contextmanager
+def controlled() -> Iterator[None]:
+    """
+    Keep the primitives in place for as long as the block lasts.
+
+    Threads that are in no run keep seeing ordinary locks and the real time. May be nested.
+
+    Thread safety: exploring thread only.
+    """
+    global _depth
+    if _depth:
+        _depth += 1
+        try:
+            yield
+        finally:
+            _depth -= 1
+        return
+    undo = _Undo()
+    try:
+        _install(undo)
+        _depth = 1
+        yield
+    finally:
+        _depth = 0
+        undo.all()
+
+
+class _Undo:
+    """What was there before, newest last."""
+
+    def __init__(self) -> None:
+        self._before: list[tuple[Any, str, Any]] = []
+
+    def replace(self, target: Any, name: str, value: Any) -> None:
+        self._before.append((target, name, getattr(target, name)))
+        setattr(target, name, value)
+
+    def all(self) -> None:
+        for target, name, value in reversed(self._before):
+            setattr(target, name, value)
+
+
+def _install(undo: _Undo) -> None:
+    standing_in: dict[int, Any] = {
+        id(RawLock): allocate_lock,
+        id(RawRLock): ControlledRLock,
+        id(queue.SimpleQueue): queue._PySimpleQueue,  # type: ignore[attr-defined]
+    }
+    standing_in |= {id(real): fake for real, fake in clocks.REPLACEMENTS.items()}
+    standing_in |= {id(real): fake for real, fake in determinism.REPLACEMENTS.items()}
+    originals = {*standing_in}
+    for name, value in _GLOBALS.items():
+        undo.replace(threading, name, value)
+    undo.replace(threading.Thread, "join", threads.join)
+    undo.replace(threading.Thread, "is_alive", threads.is_alive)
+    undo.replace(threading, "excepthook", _excepthook(threading.excepthook))
+    undo.replace(concurrent.futures.thread, "_global_shutdown_lock", ControlledLock())
+    _replace_logging_locks(undo)
+    for module in list(sys.modules.values()):
+        if not isinstance(module, ModuleType) or module.__name__.startswith(_KEPT):
+            continue
+        for name, value in list(vars(module).items()):
+            if id(value) in originals and name not in _UNTOUCHED.get(module.__name__, ()):
+                undo.replace(module, name, standing_in[id(value)])
+
+
+# What the interpreter's own machinery must keep.
+_UNTOUCHED: dict[str, tuple[str, ...]] = {
+    "queue": ("_PySimpleQueue",),
+}
+
+
+def _replace_logging_locks(undo: _Undo) -> None:
+    """Logging made its locks when it was imported; a formatter may be preempted inside them."""
+    undo.replace(logging, "_lock", ControlledRLock())
+    for reference in list(logging._handlerList):  # type: ignore[attr-defined]
+        handler = reference()
+        if handler is not None and handler.lock is not None:
+            undo.replace(handler, "lock", ControlledRLock())
+
+
+def _excepthook(before: Any) -> Any:
+    def hook(args: Any) -> None:
+        here = caller()
+        if args.exc_type is Unwind:
+            return
+        if here is None:
+            before(args)
+            return
+        run, actor = here
+        run.thread_errors.append((actor, args.exc_value))
+
+    return hook

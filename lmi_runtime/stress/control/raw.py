@@ -1,0 +1,29 @@
+"""
+The interpreter's own locks, threads and clocks, taken before anything replaces them.
+
+Everything the harness needs for itself comes from here, so that it is never scheduled by itself.
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import time
+
+__all__ = [
+    "RawLock",
+    "RawRLock",
+    "get_ident",
+    "monotonic",
+    "perf_counter",
+    "sleep",
+    "start_thread",
+]
+
+RawLock = _thread.allocate_lock
+RawRLock = threading.RLock
+get_ident = _thread.get_ident
+start_thread = _thread.start_new_thread
+monotonic = time.monotonic
+perf_counter = time.perf_counter
+sleep = time.sleep
