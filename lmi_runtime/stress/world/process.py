@@ -282,13 +282,34 @@ def _restore_context(context: decimal.Context, saved: tuple[Any, ...]) -> None:
     context.traps.update(traps)
 
 
-def _read_decimal() -> tuple[Any, ...]:
-    return _read_context(decimal.getcontext()), _read_context(decimal.DefaultContext)
+class Decimals:
+    """The caller's decimal context, and the one that new threads begin with."""
 
+    name = "the decimal context"
 
-def _restore_decimal(saved: tuple[Any, ...]) -> None:
-    _restore_context(decimal.getcontext(), saved[0])
-    _restore_context(decimal.DefaultContext, saved[1])
+    def read(self) -> tuple[Any, ...]:
+        """Settings, flags and traps of both."""
+        return _read_context(decimal.getcontext()), _read_context(decimal.DefaultContext)
+
+    def write(self, saved: tuple[Any, ...]) -> None:
+        """Make them what they were."""
+        if self.read() != saved:
+            _restore_context(decimal.getcontext(), saved[0])
+            _restore_context(decimal.DefaultContext, saved[1])
+
+    def facts(self, state: tuple[Any, ...]) -> Mapping[str, Any]:
+        """All but the flags, which any inexact sum sets."""
+        found: dict[str, Any] = {}
+        for path, context in zip(("getcontext()", "DefaultContext"), state, strict=True):
+            *settings, _flags, traps = context
+            found |= {
+                f"decimal.{path}.{name}": value
+                for name, value in zip(_CONTEXT, settings, strict=True)
+            }
+            found[f"decimal.{path}.traps"] = tuple(
+                sorted(trap.__name__ for trap, on in traps.items() if on)
+            )
+        return found
 
 
 class RandomNumbers:
@@ -324,7 +345,7 @@ def process_keepers() -> list[Keeper]:
         Whole("the handler of signal", _read_signals, _restore_signals),
         Whole("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
         Whole("the switch interval", sys.getswitchinterval, sys.setswitchinterval),
-        Whole("the decimal context", _read_decimal, _restore_decimal),
+        Decimals(),
         Warnings(),
         Builtins(),
         RandomNumbers(),
