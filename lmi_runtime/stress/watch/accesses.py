@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Mapping
-from types import (
-    BuiltinFunctionType,
-    ClassMethodDescriptorType,
-    FrameType,
-    FunctionType,
-    GetSetDescriptorType,
-    MemberDescriptorType,
-    MethodDescriptorType,
-    ModuleType,
-    WrapperDescriptorType,
-)
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from types import FrameType, ModuleType
+from typing import Any, NamedTuple, TypeAlias
 
 from lmi_runtime.stress.model import Access, Location
 from lmi_runtime.stress.watch.bytecode import Site
 from lmi_runtime.stress.watch.cells import cell_of
+from lmi_runtime.stress.watch.containers import METHODS
 from lmi_runtime.stress.watch.expressions import (
     Attr,
     Const,
@@ -31,8 +23,25 @@ from lmi_runtime.stress.watch.expressions import (
     Mode,
     Touch,
 )
+from lmi_runtime.stress.watch.values import (
+    CONTAINERS,
+    MAPPINGS,
+    MISSING,
+    SEQUENCES,
+    SIZED,
+    attribute_of,
+    class_name,
+    has_setter,
+    is_class,
+    is_computed,
+    is_fixed,
+    is_simple,
+    item_of,
+    show,
+    show_key,
+)
 
-__all__ = ["Touched", "overlap", "resolve", "show"]
+__all__ = ["Touched", "overlap", "resolve"]
 
 
 class Touched(NamedTuple):
@@ -54,12 +63,11 @@ def resolve(site: Site, frame: FrameType) -> tuple[Touched, ...]:
     """
     if not site.touches:
         return ()
-    found: list[Touched] = []
-    for touch in site.touches:
-        touched = _RESOLVERS[touch.kind](touch, frame)
-        if touched is not None:
-            found.append(touched)
-    return tuple(found)
+    plans = _plans.get(site.number)
+    if plans is None:
+        plans = _plans[site.number] = tuple(_planned(touch) for touch in site.touches)
+    view = _View(frame)
+    return tuple([found for plan in plans if (found := plan(view)) is not None])
 
 
 def overlap(a: Location, b: Location) -> bool:
@@ -67,377 +75,240 @@ def overlap(a: Location, b: Location) -> bool:
     return a.owner == b.owner and (a.key == b.key or a.key is None or b.key is None)
 
 
-# --------------------------------------------------------------------- looking without touching
+class _View:
+    """A frame, its variables asked for once."""
 
-_MISSING: Final = object()
-_mro: Callable[[type], tuple[type, ...]] = type.__dict__["__mro__"].__get__
-_namespace: Callable[[type], Mapping[str, Any]] = type.__dict__["__dict__"].__get__
-_type_name: Callable[[type], str] = type.__dict__["__name__"].__get__
-_IMMUTABLE_IN_CLASSES = (
-    BuiltinFunctionType,
-    ClassMethodDescriptorType,
-    FunctionType,
-    MethodDescriptorType,
-    ModuleType,
-    WrapperDescriptorType,
-    classmethod,
-    staticmethod,
-    type,
-)
+    __slots__ = ("frame", "names", "variables")
+
+    def __init__(self, frame: FrameType) -> None:
+        self.frame = frame
+        self.variables: Mapping[str, Any] = frame.f_locals
+        self.names = frame.f_globals
 
 
-def _in_class(cls: type, name: str) -> tuple[type, Any] | None:
-    """The class of the hierarchy that holds `name`, and what is there."""
-    for holder in _mro(cls):
-        namespace = _namespace(holder)
-        if name in namespace:
-            return holder, namespace[name]
-    return None
+_Getter: TypeAlias = Callable[[_View], Any]
+_Namer: TypeAlias = Callable[[_View, Any], str]
+"""Names an expression whose value is known."""
+_Plan: TypeAlias = Callable[[_View], Touched | None]
+
+_plans: dict[int, tuple[_Plan, ...]] = {}
 
 
-def _variables(value: object) -> dict[str, Any] | None:
-    """The instance's own dictionary."""
-    cls = type(value)
-    if cls is ModuleType:
-        return vars(value)
-    found = _in_class(cls, "__dict__")
-    if found is None or type(found[1]) is not GetSetDescriptorType:
-        return None
-    own = found[1].__get__(value)
-    return own if type(own) is dict else None
+def _touched(mode: Mode, owner: object, key: str | None, path: str, value: object) -> Touched:
+    return Touched(_access(mode, id(owner), key, path, show(value)), owner)
 
 
-def _attribute_of(value: object, name: str) -> tuple[object, Any]:
-    """Who holds the attribute and what it is; `_MISSING` when only running code could tell."""
-    if isinstance(value, type):
-        found = _in_class(value, name)
-        return (value, _MISSING) if found is None else found
-    in_class = _in_class(type(value), name)
-    if in_class is not None and type(in_class[1]) is MemberDescriptorType:
-        return value, _slot(in_class[1], value)
-    own = _variables(value)
-    if own is not None and name in own:
-        return (own if type(value) is ModuleType else value), own[name]
-    if in_class is None:
-        return (own if type(value) is ModuleType and own is not None else value), _MISSING
-    return in_class
+@lru_cache(maxsize=8192)  # half the cost of resolving is making these, mostly equal ones
+def _access(mode: Mode, owner: int, key: str | None, path: str, value: str) -> Access:
+    return Access(mode, Location(owner, key, path), value)
 
 
-def _slot(descriptor: Any, value: object) -> Any:
-    try:
-        return descriptor.__get__(value, type(value))
-    except AttributeError:
-        return _MISSING
+# ------------------------------------------------------------------------- expressions
 
 
-def _computed(found: Any) -> bool:
-    """Whether what a class holds is asked for the value: a property, say."""
-    return _in_class(type(found), "__get__") is not None
-
-
-_KEYS = frozenset({str, int, bytes, bool, float, type(None)})
-
-
-def _simple(key: object) -> bool:
-    """Whether hashing and comparing it runs nobody's code."""
-    cls = type(key)
-    return cls in _KEYS or (cls is tuple and all(map(_simple, key)))  # type: ignore[call-overload]
-
-
-# ------------------------------------------------------------------------- evaluating
-
-
-def _value(expr: Expr, frame: FrameType) -> Any:
-    """What the expression gives now, or `_MISSING`."""
+def _getter(expr: Expr | None) -> _Getter:
+    """A function that evaluates the expression, or finds it `MISSING`."""
     match expr:
         case Local(name) | Deref(name):
-            return frame.f_locals.get(name, _MISSING)
-        case Attr(base, name):
-            return _evaluated_attribute(_value(base, frame), name)
+            return lambda view: view.variables.get(name, MISSING)
         case Global(name):
-            found = frame.f_globals.get(name, _MISSING)
-            return frame.f_builtins.get(name, _MISSING) if found is _MISSING else found
+            return lambda view: _global_value(view, name)
+        case Attr(base, name):
+            holder = _getter(base)
+            return lambda view: _attribute_value(holder(view), name)
         case Item(base, key):
-            return _evaluated_item(_value(base, frame), _value(key, frame))
+            container, wanted = _getter(base), _getter(key)
+            return lambda view: item_of(container(view), wanted(view))
         case Const(value, _):
-            return value
+            return lambda _view: value
         case _:
-            return _MISSING
+            return lambda _view: MISSING
 
 
-def _evaluated_attribute(base: object, name: str) -> Any:
-    if base is _MISSING:
-        return _MISSING
-    holder, found = _attribute_of(base, name)
-    from_class = isinstance(holder, type) and found is not _MISSING
-    return _MISSING if from_class and _computed(found) else found
+def _global_value(view: _View, name: str) -> Any:
+    found = view.names.get(name, MISSING)
+    return view.frame.f_builtins.get(name, MISSING) if found is MISSING else found
 
 
-def _evaluated_item(base: object, key: object) -> Any:
-    if key is _MISSING or not _simple(key):
-        return _MISSING
-    cls = type(base)
-    if cls in _MAPPINGS:
-        return dict.get(base, key, _MISSING)  # type: ignore[call-overload]
-    if cls in _SEQUENCES and type(key) is int:
-        try:
-            return base[key]  # type: ignore[index]
-        except IndexError:
-            return _MISSING
-    return _MISSING
+def _attribute_value(base: Any, name: str) -> Any:
+    if base is MISSING:
+        return MISSING
+    holder, found = attribute_of(base, name)
+    if holder is not base and found is not MISSING and is_class(holder) and is_computed(found):
+        return MISSING
+    return found
 
 
-# ------------------------------------------------------------------------- showing
+def _namer(expr: Expr) -> _Namer:
+    """
+    A function that gives the path: from the module on, or else from the class of the holder.
 
-
-def show(value: object) -> str:
-    """At most 60 characters about a value, made without running anybody's ``__repr__``."""
-    if value is _MISSING:
-        return ""
-    cls = type(value)
-    if cls in _SCALARS:
-        return _short(value)
-    if cls in _SIZED:
-        return f"{_type_name(cls)} of {len(value)}"  # type: ignore[arg-type]
-    if isinstance(value, (FunctionType, type, ModuleType)):
-        return f"<{_type_name(cls)} {value.__name__}>"[:60]
-    return f"<{_type_name(cls)}>"[:60]
-
-
-def _short(value: Any) -> str:
-    if type(value) in (str, bytes) and len(value) > 40:
-        return f"{value[:37]!r}..."[:60]
-    if type(value) is int and value.bit_length() > 160:
-        return "<large int>"
-    return repr(value)[:60]
-
-
-_SCALARS = frozenset({str, int, float, complex, bool, bytes, type(None)})
-_MAPPINGS = frozenset({dict, OrderedDict, defaultdict, Counter})
-_SEQUENCES = frozenset({list, tuple, deque})
-_SIZED = _MAPPINGS | _SEQUENCES | {set, frozenset, bytearray}
-_CONTAINERS = _SIZED - {tuple, frozenset}
-
-
-def _path(expr: Expr, frame: FrameType) -> str:
-    """What a person would write for it; only a class name is the same from everywhere."""
+    What a local variable is called differs from one function to the next, its class does not.
+    """
     match expr:
         case Global(name):
-            return f"{frame.f_globals.get('__name__', '?')}.{name}"
+            return lambda view, _value: f"{view.names.get('__name__', '?')}.{name}"
         case Local(name) | Deref(name):
-            value = frame.f_locals.get(name, _MISSING)
-            return name if type(value) in _SIZED else _described(value)
-        case Attr(base, name) if _rooted(base):
-            return f"{_path(base, frame)}.{name}"
+            return lambda _view, value: name if type(value) in SIZED else class_name(value)
         case Attr(base, name):
-            return f"{_described(_value(base, frame))}.{name}"
+            holder = _getter(base)
+            if _starts_at_module(base):
+                named = _namer(base)
+                return lambda view, _value: f"{named(view, holder(view))}.{name}"
+            return lambda view, _value: f"{class_name(holder(view))}.{name}"
         case Item(base, key):
-            return f"{_path(base, frame)}[{_key(_value(key, frame))}]"
+            container, wanted, named = _getter(base), _getter(key), _namer(base)
+            return lambda view, _value: f"{named(view, container(view))}[{show_key(wanted(view))}]"
         case _:
-            return "?"
+            return lambda _view, value: class_name(value)
 
 
-def _rooted(expr: Expr) -> bool:
-    """Whether it starts at a module."""
+def _starts_at_module(expr: Expr) -> bool:
     while isinstance(expr, (Attr, Item)):
         expr = expr.base
     return isinstance(expr, Global)
 
 
-def _described(value: object) -> str:
-    if isinstance(value, type):
-        return _type_name(value)
-    if type(value) is ModuleType:
-        return value.__name__
-    return "?" if value is _MISSING else _type_name(type(value))
+# ------------------------------------------------------------------------- touches
 
 
-def _key(key: object) -> str:
-    return _short(key) if type(key) in _SCALARS else repr(key)[:60] if _simple(key) else "..."
+def _planned(touch: Touch) -> _Plan:
+    return _PLANNERS[touch.kind](touch)
 
 
-# ------------------------------------------------------------------------- the kinds of touch
+def _plan_global(touch: Touch) -> _Plan:
+    name, mode, named = touch.name, touch.mode, _namer(Global(touch.name))
+    value = _getter(Global(name) if mode == "read" else touch.value)
+
+    def plan(view: _View) -> Touched:
+        return _touched(mode, view.names, name, named(view, None), value(view))
+
+    return plan
 
 
-def _touched(
-    mode: Mode, owner: object, key: str | None, path: str, value: object = _MISSING
-) -> Touched:
-    return Touched(Access(mode, Location(id(owner), key, path), show(value)), owner)
+def _plan_cell(touch: Touch) -> _Plan:
+    name, mode = touch.name, touch.mode
+    value = _getter(Deref(name) if mode == "read" else touch.value)
+
+    def plan(view: _View) -> Touched | None:
+        cell = cell_of(view.frame, name)
+        return None if cell is None else _touched(mode, cell, name, name, value(view))
+
+    return plan
 
 
-def _stored(touch: Touch, frame: FrameType) -> Any:
-    return _MISSING if touch.value is None else _value(touch.value, frame)
+def _plan_attribute(touch: Touch) -> _Plan:
+    name, mode = touch.name, touch.mode
+    base, value, named = _getter(touch.base), _getter(touch.value), _namer(touch.base)
 
-
-def _global(touch: Touch, frame: FrameType) -> Touched:
-    name = touch.name
-    path = f"{frame.f_globals.get('__name__', '?')}.{name}"
-    value = _value(Global(name), frame) if touch.mode == "read" else _stored(touch, frame)
-    return _touched(touch.mode, frame.f_globals, name, path, value)
-
-
-def _cell(touch: Touch, frame: FrameType) -> Touched | None:
-    cell = cell_of(frame, touch.name)
-    if cell is None:
-        return None
-    value = _value(Deref(touch.name), frame) if touch.mode == "read" else _stored(touch, frame)
-    return _touched(touch.mode, cell, "", touch.name, value)
-
-
-def _attribute(touch: Touch, frame: FrameType) -> Touched | None:
-    base = _value(touch.base, frame)
-    if base is _MISSING:
-        return None
-    name = touch.name
-    holder, found = _attribute_of(base, name)
-    if touch.mode == "read":
-        in_class = isinstance(holder, type)
-        if found is _MISSING or (in_class and (_fixed(found) or _computed(found))):
+    def plan(view: _View) -> Touched | None:
+        held_by = base(view)
+        if held_by is MISSING:
             return None
-        if type(base) is ModuleType and isinstance(found, (FunctionType, type, ModuleType)):
+        if mode != "read":
+            if has_setter(held_by, name):
+                return None
+            owner = vars(held_by) if type(held_by) is ModuleType else held_by
+            return _touched(mode, owner, name, f"{named(view, held_by)}.{name}", value(view))
+        owner, found = attribute_of(held_by, name)
+        if found is MISSING:
             return None
-        value = found
-    else:
-        if _has_setter(base, name):
+        elsewhere = owner is not held_by or is_class(held_by)
+        if elsewhere and (is_fixed(found) or is_computed(found)):
             return None
-        holder = base if type(base) is not ModuleType else vars(base)
-        value = _stored(touch, frame)
-    return _touched(touch.mode, holder, name, _path(Attr(touch.base, name), frame), value)
+        return _touched(mode, owner, name, f"{named(view, held_by)}.{name}", found)
+
+    return plan
 
 
-def _fixed(found: object) -> bool:
-    return isinstance(found, _IMMUTABLE_IN_CLASSES)
+def _plan_item(touch: Touch) -> _Plan:
+    base, key, value = _getter(touch.base), _getter(touch.key), _getter(touch.value)
+    mode, named = touch.mode, _namer(touch.base)
+
+    def plan(view: _View) -> Touched | None:
+        container = base(view)
+        if type(container) not in CONTAINERS:
+            return None
+        return _item(mode, container, key(view), named(view, container), value(view))
+
+    return plan
 
 
-def _has_setter(base: object, name: str) -> bool:
-    if isinstance(base, type):
-        return False
-    found = _in_class(type(base), name)
-    if found is None or type(found[1]) is MemberDescriptorType:
-        return False
-    return _in_class(type(found[1]), "__set__") is not None
+def _item(mode: Mode, container: Any, key: Any, path: str, stored: Any) -> Touched:
+    """An item if it can be told which, else the whole container."""
+    cls = type(container)
+    if cls in MAPPINGS and is_simple(key):
+        found = item_of(container, key)
+        if mode == "read":
+            # Reading what a defaultdict has not makes it have it.
+            makes = cls is defaultdict and found is MISSING
+            mode, stored = "update" if makes else "read", found
+        return _touched(mode, container, repr(key), f"{path}[{show_key(key)}]", stored)
+    if cls in SEQUENCES and type(key) is int:
+        at = key + len(container) if key < 0 else key
+        shown = item_of(container, at) if mode == "read" else stored
+        return _touched(mode, container, repr(at), f"{path}[{at}]", shown)
+    return _touched(mode, container, None, f"{path}[...]", stored)
 
 
-def _item(touch: Touch, frame: FrameType) -> Touched | None:
-    base = _value(touch.base, frame)
-    key = _MISSING if touch.key is None else _value(touch.key, frame)
-    stored = _stored(touch, frame)
-    return _item_of(touch.mode, base, key, touch.base, frame, stored)
+def _plan_contains(touch: Touch) -> _Plan:
+    base, key, named = _getter(touch.base), _getter(touch.key), _namer(touch.base)
+
+    def plan(view: _View) -> Touched | None:
+        container = base(view)
+        if type(container) not in CONTAINERS:
+            return None
+        return _member("read", container, key(view), named(view, container))
+
+    return plan
 
 
-def _item_of(
-    mode: Mode, base: Any, key: object, expr: Expr, frame: FrameType, stored: object = _MISSING
-) -> Touched | None:
-    """An item if its key is known, else the whole container."""
-    cls = type(base)
-    if cls not in _CONTAINERS:
-        return None
-    path = _path(expr, frame)
-    if key is _MISSING or not _simple(key) or (cls not in _MAPPINGS and type(key) is not int):
-        return _touched(mode, base, None, f"{path}[...]", stored)
-    if cls in _MAPPINGS:
-        found = dict.get(base, key, _MISSING)
-        makes = cls is defaultdict and mode == "read" and found is _MISSING
-        value = found if mode == "read" else stored
-        mode = "update" if makes else mode
-        return _touched(mode, base, repr(key), f"{path}[{_key(key)}]", value)
-    if cls in _SEQUENCES:
-        at = key + len(base) if key < 0 else key  # type: ignore[operator]
-        value = _evaluated_item(base, key) if mode == "read" else stored
-        return _touched(mode, base, repr(at), f"{path}[{at}]", value)
-    return _touched(mode, base, repr(key), f"{path}[{_key(key)}]", stored)
-
-
-def _contains(touch: Touch, frame: FrameType) -> Touched | None:
-    base = _value(touch.base, frame)
-    key = _MISSING if touch.key is None else _value(touch.key, frame)
-    return _member("read", base, key, touch.base, frame)
-
-
-def _member(mode: Mode, base: Any, key: object, expr: Expr, frame: FrameType) -> Touched | None:
+def _member(mode: Mode, container: Any, key: Any, path: str) -> Touched:
     """What a membership is about: a key of a mapping or set, all of anything else."""
-    cls = type(base)
-    if cls in _MAPPINGS:
-        return _item_of(mode, base, key, expr, frame)
-    if cls is set and key is not _MISSING and _simple(key):
-        return _touched(mode, base, repr(key), f"{_path(expr, frame)}[{_key(key)}]")
-    return _whole_of(mode, base, expr, frame)
+    cls = type(container)
+    if cls in MAPPINGS and is_simple(key):
+        return _item(mode, container, key, path, item_of(container, key))
+    if cls is set and is_simple(key):
+        return _touched(mode, container, repr(key), f"{path}[{show_key(key)}]", MISSING)
+    return _touched(mode, container, None, path, container)
 
 
-def _whole(touch: Touch, frame: FrameType) -> Touched | None:
-    return _whole_of(touch.mode, _value(touch.base, frame), touch.base, frame)
+def _plan_whole(touch: Touch) -> _Plan:
+    mode, base, named = touch.mode, _getter(touch.base), _namer(touch.base)
+
+    def plan(view: _View) -> Touched | None:
+        container = base(view)
+        if type(container) not in CONTAINERS:
+            return None
+        return _touched(mode, container, None, named(view, container), container)
+
+    return plan
 
 
-def _whole_of(mode: Mode, base: Any, expr: Expr, frame: FrameType) -> Touched | None:
-    if type(base) not in _CONTAINERS:
-        return None
-    return _touched(mode, base, None, _path(expr, frame), base)
+def _plan_call(touch: Touch) -> _Plan:
+    method, base, named = touch.name, _getter(touch.base), _namer(touch.base)
+    first = _getter(touch.args[0] if touch.args else None)
+
+    def plan(view: _View) -> Touched | None:
+        container = base(view)
+        methods = METHODS.get(type(container))
+        if methods is None or method not in methods:
+            return None
+        mode, keyed = methods[method]
+        path = named(view, container)
+        if keyed:
+            return _member(mode, container, first(view), path)
+        return _touched(mode, container, None, path, container)
+
+    return plan
 
 
-def _call(touch: Touch, frame: FrameType) -> Touched | None:
-    base = _value(touch.base, frame)
-    methods = _METHODS.get(type(base))
-    effect = methods.get(touch.name) if methods else None
-    if effect is None:
-        return None
-    mode, keyed = effect
-    if not keyed or not touch.args:
-        return _whole_of(mode, base, touch.base, frame)
-    return _member(mode, base, _value(touch.args[0], frame), touch.base, frame)
-
-
-_RESOLVERS: Mapping[str, Callable[[Touch, FrameType], Touched | None]] = {
-    "attribute": _attribute,
-    "call": _call,
-    "cell": _cell,
-    "contains": _contains,
-    "global": _global,
-    "item": _item,
-    "whole": _whole,
-}
-
-
-# ------------------------------------------------------------------------- builtin methods
-
-_Effects = dict[str, tuple[Mode, bool]]
-
-
-def _effects(mode: Mode, names: str, *, keyed: bool = False) -> _Effects:
-    return {name: (mode, keyed) for name in names.split()}
-
-
-_DICT: Final = (
-    _effects("read", "copy items keys values __iter__ __len__")
-    | _effects("read", "get __contains__ __getitem__", keyed=True)
-    | _effects("update", "clear popitem update __ior__")
-    | _effects("update", "pop setdefault __setitem__ __delitem__", keyed=True)
-)
-_ORDERED: Final = _DICT | _effects("update", "move_to_end")
-_COUNTER: Final = (
-    _DICT | _effects("read", "elements most_common total") | _effects("update", "subtract")
-)
-_LIST: Final = _effects("read", "copy count index __len__") | _effects(
-    "update", "append clear extend insert pop remove reverse sort"
-)
-_DEQUE: Final = _LIST | _effects("update", "appendleft extendleft popleft rotate")
-_SET: Final = (
-    _effects("read", "copy difference intersection isdisjoint issubset issuperset")
-    | _effects("read", "symmetric_difference union")
-    | _effects("update", "add discard remove", keyed=True)
-    | _effects("update", "clear difference_update intersection_update pop")
-    | _effects("update", "symmetric_difference_update update")
-)
-_BYTEARRAY: Final = _effects("read", "copy count decode find hex index") | _effects(
-    "update", "append clear extend insert pop remove reverse"
-)
-
-_METHODS: Mapping[type, _Effects] = {
-    bytearray: _BYTEARRAY,
-    Counter: _COUNTER,
-    defaultdict: _DICT,
-    deque: _DEQUE,
-    dict: _DICT,
-    list: _LIST,
-    OrderedDict: _ORDERED,
-    set: _SET,
+_PLANNERS: Mapping[str, Callable[[Touch], _Plan]] = {
+    "attribute": _plan_attribute,
+    "call": _plan_call,
+    "cell": _plan_cell,
+    "contains": _plan_contains,
+    "global": _plan_global,
+    "item": _plan_item,
+    "whole": _plan_whole,
 }

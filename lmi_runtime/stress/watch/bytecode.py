@@ -14,6 +14,7 @@ from lmi_runtime.stress.watch.describe import Described, Describer
 from lmi_runtime.stress.watch.expressions import Touch
 from lmi_runtime.stress.watch.opcodes import (
     CALLS,
+    ENDS,
     Instruction,
     decode,
     first_traced,
@@ -66,7 +67,7 @@ class Site:
             of this frame, which is `after_call`, unless watched code ran in between. If it
             raises there is no switch.
         after_call: The next instruction after a `gil_call`.
-        line_start: First instruction of a source line.
+        line_start: Control comes here from another source line.
     """
 
     number: int
@@ -206,19 +207,31 @@ def _gil_marks(instructions: list[Instruction], start: int) -> dict[int, _Mark]:
 
 
 def _line_starts(instructions: list[Instruction], start: int, lines: dict[int, int]) -> set[int]:
+    """
+    Indexes of those that are come to from another line.
+
+    The head of a loop is one, seen from the loop's end; so it counts on the way in as well.
+    """
     indexes = {instruction.offset: index for index, instruction in enumerate(instructions)}
-    starts: set[int] = set()
-    before: int | None = None
+    starts = {start}
     for index in range(start, len(instructions)):
         instruction = instructions[index]
         line = lines.get(instruction.offset)
-        if line is None or instruction.name == "RESUME":
-            continue
-        if line != before:
-            starts.add(index)
-        before = line
-        # A loop's head is a line begun again when the body stands on other lines.
-        target = indexes.get(instruction.target, -1)
-        if instruction.backward and lines.get(instruction.target) not in (None, line):
-            starts.add(target)
+        if instruction.name not in ENDS:
+            _come_to(index + 1, line, instructions, lines, starts)
+        if instruction.target >= 0:
+            _come_to(indexes[instruction.target], line, instructions, lines, starts)
     return starts
+
+
+def _come_to(
+    index: int,
+    before: int | None,
+    instructions: list[Instruction],
+    lines: dict[int, int],
+    starts: set[int],
+) -> None:
+    if index < len(instructions):
+        line = lines.get(instructions[index].offset)
+        if line is not None and line != before:
+            starts.add(index)

@@ -10,6 +10,7 @@ from types import CodeType
 
 __all__ = [
     "CALLS",
+    "ENDS",
     "METHOD_BIT",
     "PAIRS",
     "Instruction",
@@ -34,6 +35,12 @@ After these a build with the GIL may switch. BEFORE_WITH stands for the CALL tha
 its place: a switch that is possible on one of them counts on all.
 """
 
+
+ENDS = frozenset(
+    {"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD"}
+    | {"JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
+)
+"""The next instruction does not follow these."""
 
 PAIRS = frozenset({"LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW_LOAD_FAST_BORROW"})
 """Two loads in one: the indexes are in the argument's upper and lower four bits."""

@@ -24,6 +24,7 @@ from lmi_runtime.stress.watch.expressions import (
     text,
 )
 from lmi_runtime.stress.watch.opcodes import (
+    ENDS,
     METHOD_BIT,
     PAIRS,
     Instruction,
@@ -39,10 +40,6 @@ SUBSCRIPT = 26
 """BINARY_OP's argument for ``[]``, since 3.14."""
 
 _SPECIAL = ("__enter__", "__exit__", "__aenter__", "__aexit__")
-_ENDS = frozenset(
-    {"RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD"}
-    | {"JUMP_BACKWARD", "JUMP_BACKWARD_NO_INTERRUPT"}
-)
 _VIEWS = frozenset({"enumerate", "iter", "reversed", "zip"})
 _COPIES = frozenset(
     {
@@ -169,7 +166,7 @@ class _Simulation:
                 yield target, (*stack[:depth], *(Fresh(),) * (1 + with_offset))
         if ins.target >= 0:
             yield ins.target, self._after(ins, stack, jump=True)
-        if ins.name not in _ENDS:
+        if ins.name not in ENDS:
             yield ins.following, self._after(ins, stack, jump=False)
 
     def _merge(self, index: int, stack: Stack) -> bool:
