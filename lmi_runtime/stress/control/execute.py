@@ -18,7 +18,7 @@ from lmi_runtime.stress.control.patches import controlled
 from lmi_runtime.stress.control.recorder import Recorder
 from lmi_runtime.stress.control.scheduler import Scheduler
 from lmi_runtime.stress.control.sites import place_of
-from lmi_runtime.stress.control.threads import launch
+from lmi_runtime.stress.control.threads import launch, restart_counters
 from lmi_runtime.stress.control.tracing import Tracer, site_of, tracer
 from lmi_runtime.stress.model import Place
 from lmi_runtime.stress.program import (
@@ -31,7 +31,8 @@ from lmi_runtime.stress.program import (
     Program,
     RunOptions,
 )
-from lmi_runtime.stress.watch import Scope, resolve
+from lmi_runtime.stress.watch.accesses import resolve
+from lmi_runtime.stress.watch.scope import Scope
 
 __all__ = ["execute"]
 
@@ -71,6 +72,7 @@ def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) ->
     run.enter_thread, run.leave_thread = tracing.enter, tracing.leave
     tracing.begin(run, wants)
     _collect()
+    restart_counters()
     gc_was_on = gc.isenabled()
     gc.disable()  # a finaliser would run wherever the collector happens to strike
     put_active(run)

@@ -22,7 +22,7 @@ from lmi_runtime.stress.control.sites import site_at
 if TYPE_CHECKING:
     from lmi_runtime.stress.control.scheduler import Scheduler
 
-__all__ = ["ControlledLock", "ControlledRLock", "allocate_lock"]
+__all__ = ["INTERNAL", "ControlledLock", "ControlledRLock", "allocate_lock"]
 
 _QUIET = frozenset({"threading", "queue", "concurrent.futures._base", "concurrent.futures.thread"})
 """Modules whose own locks are no places to switch at: what they build from them is."""
@@ -66,7 +66,7 @@ class ControlledLock:
         if here is not None:
             run, actor = here
             if run.recorder is not None:
-                run.recorder.event(actor, "release", self)
+                run.recorder.event(actor, "release", self, detail=_internal())
             run.clean = False
             self.wake(run)
             _switch_point(run, actor, "release")
@@ -110,7 +110,7 @@ class ControlledLock:
             if not blocking or timeout == 0:
                 run.clean = False
                 if run.recorder is not None:
-                    run.recorder.event(actor, "note", self, detail="finds it taken")
+                    run.recorder.event(actor, "note", self, detail=_internal() or "finds it taken")
                 return False
             if run.recorder is not None and not waited:
                 run.recorder.event(actor, "wait", self)
@@ -129,7 +129,7 @@ class ControlledLock:
         actor.held.append(self)
         run.clean = False
         if run.recorder is not None:
-            run.recorder.event(actor, "acquire", self)
+            run.recorder.event(actor, "acquire", self, detail=_internal())
         return True
 
     def locked_now(self) -> bool:
@@ -227,6 +227,19 @@ _WAIT_CODE = threading.Condition.wait.__code__
 
 
 _BEHIND = _QUIET | {__name__}
+
+
+INTERNAL = "internal"
+"""Detail of steps inside the standard library's own primitives: they order, but tell nothing."""
+
+
+def _internal() -> str:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    if frame is None or frame.f_globals.get("__name__") in _QUIET:
+        return INTERNAL
+    return ""
 
 
 def _check(blocking: bool, timeout: float) -> None:

@@ -100,6 +100,7 @@ def _install(undo: _Undo) -> None:
         undo.replace(threading, name, value)
     undo.replace(threading.Thread, "join", threads.join)
     undo.replace(threading.Thread, "is_alive", threads.is_alive)
+    undo.replace(threading.Thread, "__hash__", threads.hash_of)
     undo.replace(threading, "excepthook", _excepthook(threading.excepthook))
     undo.replace(concurrent.futures.thread, "_global_shutdown_lock", ControlledLock())
     _replace_logging_locks(undo)

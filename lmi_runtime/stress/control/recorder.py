@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import linecache
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from lmi_runtime.stress.model import Access, ActorInfo, Place, Step, StepKind
 if TYPE_CHECKING:
     from lmi_runtime.stress.control.actors import Actor
     from lmi_runtime.stress.control.scheduler import Scheduler
-    from lmi_runtime.stress.watch import Site
+    from lmi_runtime.stress.watch.bytecode import Site
 
 __all__ = ["Recorder"]
 
@@ -41,7 +41,7 @@ class Recorder:
     def __init__(
         self,
         wants: Callable[[CodeType], bool],
-        resolve: Callable[[Site, FrameType], list[tuple[Access, Any]]],
+        resolve: Callable[[Site, FrameType], Sequence[tuple[Access, Any]]],
     ) -> None:
         self.run: Scheduler
         self._wants = wants
@@ -64,7 +64,8 @@ class Recorder:
             self._kept[id(owner)] = owner
             where = (access.location.owner, access.location.key)
             by_actor = self._touched.setdefault(where, {})
-            by_actor.setdefault(actor.speaker, set()).add((actor.last_site, access.mode != "read"))
+            who = by_actor.setdefault(actor.speaker, set())
+            who.add((actor.last_site, access.mode != "read"))
         self._add(
             actor, "run", site.code, site.line, site.label, tuple(accesses), None, "", site.offset
         )

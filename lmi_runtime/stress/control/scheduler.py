@@ -77,6 +77,7 @@ class Scheduler:
         self.thread_errors: list[tuple[Actor, BaseException]] = []
         self.on_second_actor: list[Callable[[], None]] = []
         self.numbers = itertools.count()
+        self.hashes = itertools.count()
         self.chances: dict[int, random.Random] = {}
         self.enter_thread: Callable[[], None] = _nothing
         self.leave_thread: Callable[[], None] = _nothing

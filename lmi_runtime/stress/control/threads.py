@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lmi_runtime.stress.control.active import caller
@@ -12,7 +14,16 @@ from lmi_runtime.stress.control.actors import Actor, Unwind, Waiting
 from lmi_runtime.stress.control.scheduler import Scheduler
 from lmi_runtime.stress.control.sites import site_at
 
-__all__ = ["STARTER", "actor_of", "is_alive", "join", "launch", "start_new_thread"]
+__all__ = [
+    "STARTER",
+    "actor_of",
+    "hash_of",
+    "is_alive",
+    "join",
+    "launch",
+    "restart_counters",
+    "start_new_thread",
+]
 
 STARTER = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
 """What `threading.Thread.start` calls, by its name in the module `threading`."""
@@ -53,6 +64,27 @@ def start_new_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) ->
         thread._ident = result if handle is None else handle.ident  # type: ignore[attr-defined]
     run.point(parent, site_at(sys._getframe(2), "start a thread"))
     return result
+
+
+def restart_counters() -> None:
+    """Give threads the same default names in every run."""
+    ThreadPoolExecutor._counter = itertools.count().__next__  # type: ignore[attr-defined]
+    threading._counter = itertools.count(1).__next__  # type: ignore[attr-defined]
+
+
+def hash_of(self: threading.Thread) -> int:
+    """
+    Stands in for `Thread.__hash__`.
+
+    Executors keep their threads in a set and join them in its order, which would depend on
+    where they happen to lie in memory.
+    """
+    known: int | None = self.__dict__.get("_stress_hash")
+    if known is None:
+        here = caller()
+        known = object.__hash__(self) if here is None else next(here[0].hashes)
+        self.__dict__["_stress_hash"] = known
+    return known
 
 
 def launch(run: Scheduler, actor: Actor, call: Callable[[], Any]) -> None:

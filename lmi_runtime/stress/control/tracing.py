@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from lmi_runtime.stress.control.raw import get_ident
 from lmi_runtime.stress.control.scheduler import Scheduler
 from lmi_runtime.stress.model import Granularity
-from lmi_runtime.stress.watch import Site, SiteKind, analyse
+from lmi_runtime.stress.watch.bytecode import Site, SiteKind, analyse
 
 __all__ = ["Tracer", "site_of", "tracer"]
 
@@ -200,12 +200,17 @@ class _SettraceTracer:
     def _make_local(self, code: CodeType) -> Any:
         site_at = _sites_of(code).get
         hook = self._hook
+        shares_cells = bool(code.co_cellvars or code.co_freevars)
 
         def local(frame: FrameType, event: str, arg: Any) -> Any:
             if event == "opcode":
                 site = site_at(frame.f_lasti)
                 if site is not None:
                     hook(site, frame)
+                    if shares_cells:
+                        # 3.11 writes the variables it read before this call back after it. What
+                        # others stored in shared cells meanwhile must be among them.
+                        frame.f_locals  # noqa: B018
             return local
 
         return local
