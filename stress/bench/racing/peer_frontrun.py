@@ -13,9 +13,17 @@ from stress.bench.racing.outcome import REPLAYS, Budget, Outcome, Subject
 
 __all__ = ["check", "count_switches"]
 
+_World = tuple[Any, Sequence[Callable[[], Any]], list[BaseException]]
+"""State, workers, and what workers have raised."""
+
 
 def check(subject: Subject, budget: Budget) -> Outcome:
-    """Explore *subject*; the counterexample is replayed outside the time that counts."""
+    """
+    Explore *subject*; the counterexample is replayed outside the time that counts.
+
+    An exception is made a matter of the invariant: left alone, some end its search without a
+    verdict.
+    """
     started = time.monotonic()
     result = _explore(subject, budget, replays=0)
     seconds = time.monotonic() - started
@@ -55,17 +63,30 @@ def count_switches(schedule: Sequence[int]) -> int:
 
 def _explore(subject: Subject, budget: Budget, *, replays: int) -> Any:
     import frontrun
+    from frontrun import _cooperative
 
-    def setup() -> tuple[Any, Sequence[Callable[[], Any]]]:
-        state = subject.module.make_state()
-        return state, subject.module.threads(state)
-
-    count = len(setup()[1])
+    # As its pytest plugin does: locks made at import are under control.
+    _cooperative.patch_locks()
+    try:
+        module = subject.module
+    finally:
+        _cooperative.unpatch_locks()
+    count = len(module.threads(module.make_state()))
     make = _task if subject.kind == "async" else _thread
+
+    # A tuple: the search is ten times slower when this is an object that refers to the module.
+    def setup() -> _World:
+        state = module.make_state()
+        return state, module.threads(state), []
+
+    def invariant(world: _World) -> bool:
+        state, _, errors = world
+        return not errors and bool(module.invariant(state))
+
     result = frontrun.explore(
         setup=setup,
         workers=[make(number) for number in range(count)],
-        invariant=lambda world: bool(subject.module.invariant(world[0])),
+        invariant=invariant,
         max_executions=budget.schedules,
         total_timeout=budget.seconds,
         reproduce_on_failure=replays,
@@ -77,12 +98,27 @@ async def _finished(result: Any) -> Any:
     return await result
 
 
-def _thread(number: int) -> Callable[[Any], Any]:
-    return lambda world: world[1][number]()
-
-
-def _task(number: int) -> Callable[[Any], Any]:
-    async def worker(world: Any) -> None:
-        await world[1][number]()
+def _thread(number: int) -> Callable[[_World], None]:
+    def worker(world: _World) -> None:
+        try:
+            world[1][number]()
+        except Exception as error:
+            _keep(error, world)
 
     return worker
+
+
+def _task(number: int) -> Callable[[_World], Any]:
+    async def worker(world: _World) -> None:
+        try:
+            await world[1][number]()
+        except Exception as error:
+            _keep(error, world)
+
+    return worker
+
+
+def _keep(error: Exception, world: _World) -> None:
+    if type(error).__module__.startswith("frontrun"):
+        raise error  # its way to end a worker
+    world[2].append(error)

@@ -4,7 +4,7 @@ import asyncio
 
 KIND = "async"
 RACY = True
-DEPTH = 1
+DEPTH = 3
 FAILS_BY = "invariant"
 TAGS = ("cancellation", "cleanup", "pool")
 SOURCE = "An await in a `finally`: a cancellation that arrives there skips the rest of it"

@@ -4,7 +4,7 @@ import asyncio
 
 KIND = "async"
 RACY = True
-DEPTH = 1
+DEPTH = 4
 FAILS_BY = "exception"
 TAGS = ("condition", "3-tasks")
 SOURCE = "`if` in place of `while` around asyncio.Condition.wait"

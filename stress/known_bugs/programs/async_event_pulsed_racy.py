@@ -4,7 +4,7 @@ import asyncio
 
 KIND = "async"
 RACY = True
-DEPTH = 2
+DEPTH = 3
 FAILS_BY = "deadlock"
 TAGS = ("event", "lost-wakeup")
 SOURCE = "asyncio.Event as a pulse: set() and clear() in a row wake only who already waits"

@@ -4,7 +4,7 @@ import asyncio
 
 KIND = "async"
 RACY = True
-DEPTH = 2
+DEPTH = 3
 FAILS_BY = "invariant"
 TAGS = ("stream",)
 SOURCE = "Two writers on one connection, with a drain between header and body"

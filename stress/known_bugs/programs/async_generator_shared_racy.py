@@ -4,7 +4,7 @@ import asyncio
 
 KIND = "async"
 RACY = True
-DEPTH = 2
+DEPTH = 3
 FAILS_BY = "exception"
 TAGS = ("generator", "shared-iterator")
 SOURCE = 'An async generator with two consumers: "asynchronous generator is already running"'

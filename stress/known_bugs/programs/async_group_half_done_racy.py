@@ -4,7 +4,7 @@ import asyncio
 
 KIND = "async"
 RACY = True
-DEPTH = 2
+DEPTH = 4
 FAILS_BY = "invariant"
 TAGS = ("task-group", "cancellation")
 SOURCE = "asyncio.TaskGroup: when one child fails, the others are cancelled wherever they are"

@@ -4,7 +4,7 @@ import asyncio
 
 KIND = "async"
 RACY = True
-DEPTH = 2
+DEPTH = 3
 FAILS_BY = "invariant"
 TAGS = ("pool", "check-then-act")
 SOURCE = "A pool that counts a connection when it is open, not when it begins to open it"

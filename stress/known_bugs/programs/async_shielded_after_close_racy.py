@@ -4,7 +4,7 @@ import asyncio
 
 KIND = "async"
 RACY = True
-DEPTH = 2
+DEPTH = 4
 FAILS_BY = "invariant"
 TAGS = ("shield", "cancellation", "lifetime")
 SOURCE = "asyncio.shield: what a cancelled caller shielded goes on with what it closed"

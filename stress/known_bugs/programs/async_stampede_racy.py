@@ -4,7 +4,7 @@ import asyncio
 
 KIND = "async"
 RACY = True
-DEPTH = 2
+DEPTH = 3
 FAILS_BY = "invariant"
 TAGS = ("cache", "stampede", "lambda")
 SOURCE = "`if key not in cache: cache[key] = await load(key)`"

@@ -5,7 +5,7 @@ import contextvars
 
 KIND = "async"
 RACY = True
-DEPTH = 2
+DEPTH = 3
 FAILS_BY = "exception"
 TAGS = ("contextvars", "cross-talk")
 SOURCE = 'ContextVar.reset with a token from a shared object: "was created in a different Context"'
