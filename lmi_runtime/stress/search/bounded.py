@@ -65,6 +65,10 @@ class BoundedSearch:
         """No schedule is left on any granularity."""
         return all(self._frontiers[each].whole for each in self.turns())
 
+    def is_empty(self) -> bool:
+        """Nothing is left to run, though perhaps not everything proved something."""
+        return all(self._frontiers[each].empty for each in self.turns())
+
     def waiting(self, level: int) -> int:
         """Schedules known and not run, with at most `level` preemptions."""
         return sum(

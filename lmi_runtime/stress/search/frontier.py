@@ -113,6 +113,11 @@ class Frontier:
         return self.exhausted(self._deepest)
 
     @property
+    def empty(self) -> bool:
+        """Nothing is left to run, whether or not everything was."""
+        return not any(self._levels.values()) and not any(self._parents.values())
+
+    @property
     def _deepest(self) -> int:
         return max([0, *self._levels, *self._parents])
 

@@ -30,6 +30,8 @@ _FIRST_PASS = {0: 0.05, 1: 0.25}
 
 _FIRST_PASS_LEAST = 48
 
+_MOST_PARTICIPANTS = 1000
+
 _WALKS = (0.02, 0.05, 0.1, 0.3)
 """Probabilities with which random walks leave the default."""
 
@@ -174,17 +176,19 @@ class Portfolio:
         if most <= 0:
             return
         first = self._settings.granularities[0]
-        run = self._runner.run(self._program, Scripted(), first, "serial", serial=(0,))
+        natural = tuple(range(_MOST_PARTICIPANTS))  # how many there are is not known yet
+        run = self._runner.run(self._program, Scripted(), first, "serial", serial=natural)
         orders = itertools.permutations(range(len(run.ended)))
-        for order in itertools.islice(orders, most):
+        for order in itertools.islice(orders, 1, most):
             self._runner.run(self._program, Scripted(), first, "serial", serial=order)
 
     def _cheap_levels(self) -> Iterator[Find]:
-        cheap = min(_CHEAP, self._settings.max_schedules // 5)
         for level in itertools.count(1):
-            if self._bounded.is_whole() or self._bounded.waiting(level) > cheap:
+            wanted = level <= self._settings.max_bound
+            cheap = min(_CHEAP, self._runner.left // (1 if wanted else 5))
+            if self._bounded.is_empty() or self._bounded.waiting(level) > cheap:
                 return
-            yield from self._bounded.sweep(level, reserve=0.5)
+            yield from self._bounded.sweep(level, reserve=0.0 if wanted else 0.5)
             if self._bounded.waiting(level):
                 return
 
@@ -196,7 +200,7 @@ class Portfolio:
     def _deeper_levels(self) -> Iterator[Find]:
         reserve = self._runner.fraction_left / 2
         for level in itertools.count(self._settings.max_bound + 1):
-            if self._bounded.is_whole() or self._runner.fraction_left <= reserve:
+            if self._bounded.is_empty() or self._runner.fraction_left <= reserve:
                 return
             yield from self._bounded.sweep(level, reserve=reserve)
 
