@@ -119,7 +119,7 @@ def _decoded(kind: Any, data: Any, where: str) -> Any:
         key, value = arguments
         return {_decoded(key, k, where): _decoded(value, v, where) for k, v in data.items()}
     if issubclass(kind, enum.Enum):
-        _checked(data in {member.value for member in kind}, data, where)
+        _checked(data in [member.value for member in kind], data, where)
         return kind(data)
     if isinstance(kind, type) and is_dataclass(kind):
         return _object(kind, data, where)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from functools import cache
 from html import escape
 from importlib.resources import files
 
-from lmi_runtime.stress.model import Finding, Report
+from lmi_runtime.stress.model import Finding, Report, Verdict
 from lmi_runtime.stress.report.acts import acts, deviation_words, gap_words, unordered, where
 from lmi_runtime.stress.report.characters import clip, compact_json, one_line, visible
 from lmi_runtime.stress.report.picture import COLOURS, picture
@@ -29,6 +30,7 @@ from lmi_runtime.stress.report.words import (
 __all__ = ["html"]
 
 MAX_EVENT = 2_000
+MAX_SOURCE = 300
 MAX_FOLDED = 400
 """Rows of one gap that can be unfolded; the rest is in the JSON form."""
 
@@ -50,7 +52,7 @@ def html(report: Report) -> str:
     style, script = _asset("page.css"), _asset("page.js")
     policy = (
         f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
     title = escape(clip(summary(report), 120))
     return "\n".join(
@@ -89,6 +91,11 @@ def _said(text: str) -> str:
     return escape(visible(text))
 
 
+def _prose(text: str) -> str:
+    """With what stands between backquotes as code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", _said(text))
+
+
 def _code(text: str) -> str:
     return f"<code>{escape(one_line(text))}</code>"
 
@@ -110,7 +117,7 @@ def _coverage(report: Report) -> Iterator[str]:
     yield '<h2 id="tried">What was tried</h2>'
     yield _list(claim(report), "claim")
     yield f'<p class="effort">{_said(effort(report))}</p>'
-    if not any(not finding.warning for finding in report.findings):
+    if report.verdict is not Verdict.FAILED:
         yield f'<p class="effort">{escape(limits(report).capitalize())}.</p>'
     if report.coverage.uncontrolled:
         yield "<h3>Not under control</h3>"
@@ -138,9 +145,9 @@ def _finding(finding: Finding, name: str, count: int, number: int) -> Iterator[s
         f'<p class="oracle"><b>{kind.capitalize()}{of}</b> {_code(finding.oracle)} '
         f"{_said(heading(finding))}</p>"
     )
-    yield f'<h2 id="{name}">{_said(finding.sentence)}</h2>'
+    yield f'<h2 id="{name}">{_prose(finding.sentence)}</h2>'
     if finding.hint:
-        yield f'<p class="mend"><b>Usual mend</b> {_said(finding.hint)}</p>'
+        yield f'<p class="mend"><b>Usual mend</b> {_prose(finding.hint)}</p>'
     yield f"<dl>{''.join(_facts(story))}</dl>"
     if command := replay_command(finding):
         yield f'<p class="replay"><code>{escape(command)}</code></p>'
@@ -240,7 +247,7 @@ def _step(story: Story, row: Row, name: str) -> Iterator[str]:
         yield f'<span class="where">{escape(where(story, row))} {function}</span>'
     if row.source:
         goes_on = '<i title="goes on in the middle of this line">… </i>' if row.goes_on else ""
-        yield f'<pre class="source">{goes_on}{escape(one_line(row.source))}</pre>'
+        yield f'<pre class="source">{goes_on}{escape(clip(one_line(row.source), MAX_SOURCE))}</pre>'
     if told := acts(story, row):
         yield f'<ul class="acts">{"".join(_act(*act) for act in told)}</ul>'
     yield "</li>"

@@ -25,8 +25,14 @@ BAND = 30
 STEM = 30
 """From the left edge of a lane to its line; bars of locks stand to the left of it."""
 
-GLYPH = 6.1
-"""Width of a character of a label, roughly."""
+GLYPH = 7
+"""Width of a character of a label, in the widest of the usual fonts."""
+
+BESIDE = 16
+"""From a lane's line to its labels."""
+
+LANES = (165, 270)
+"""How narrow and how wide a lane may be; in between its labels decide."""
 
 LETTERS = {"read": "R", "write": "W", "update": "U"}
 
@@ -85,7 +91,11 @@ def _subject(story: Story) -> str:
 
 
 def _layout(story: Story, name: str) -> Layout:
-    lane = {1: 300, 2: 225, 3: 190}.get(len(story.actors), 160)
+    longest = max(
+        (len(_label(story, row)) for row in story.shown if isinstance(row, Row)), default=0
+    )
+    narrowest, widest = LANES if len(story.actors) < 4 else (LANES[0], LANES[0])
+    lane = min(max(STEM + BESIDE + GLYPH * (longest + 1), narrowest), widest)
     y, middle = float(HEADER + 8), {}
     for item in story.shown:
         if isinstance(item, Row) and item.deviates:
@@ -112,7 +122,7 @@ def _lanes(layout: Layout) -> Iterator[str]:
         x, colour = layout.x(actor.number), layout.colour(actor.number)
         mine = [row.number for row in layout.story.rows if row.actor == actor.number]
         top, bottom = layout.middle[mine[0]], layout.middle[mine[-1]]
-        label = clip(one_line(actor.name), int((layout.lane - 12) / 7))
+        label = clip(one_line(actor.name), int((layout.lane - 16) / 8.5))
         yield f'<text class="name {colour}" x="{x - 6}" y="24">{escape(label)}</text>'
         yield f'<line class="lane {colour}" x1="{x}" x2="{x}" y1="{HEADER}" y2="{bottom:.0f}"/>'
         for first, last in _turns(layout.story.rows, actor.number):
@@ -155,7 +165,8 @@ def _bar(layout: Layout, span: Span, kind: str, x: int, verb: str) -> str:
     ends = "" if span.last is not None else " for ever" if kind == "waiting" else " to the end"
     who = one_line(layout.story.name(span.actor))
     title = escape(f"{who} {verb} {one_line(span.subject)}{ends}")
-    endless = " endless" if span.last is None else ""
+    stuck = span.last is None and layout.story.finding.oracle == "deadlock"
+    endless = " endless" if stuck else ""
     return (
         f'<rect class="{kind}{endless}" x="{x}" y="{top:.0f}" width="6" '
         f'height="{max(bottom - top, 8):.0f}" rx="2"><title>{title}</title></rect>'
@@ -241,11 +252,11 @@ def _folded(layout: Layout, gap: Gap) -> str:
     row = gap.rows[0]
     x, y = layout.x(row.actor), layout.middle[row.number]
     words = escape(gap_words(layout.story, gap))
-    short = escape(clip(f"⋯ {len(gap.rows)} lines", int((layout.lane - STEM) / GLYPH)))
+    short = escape(clip(f"⋯ {len(gap.rows)} lines", 18))
     return (
         f'<a class="event folded" href="#{layout.name}-r{row.number}" aria-label="{words}">'
         f"<title>{words}</title>{_hit(layout, row)}"
-        f'<text x="{x + 16}" y="{y + 4:.0f}">{short}</text></a>'
+        f'<text x="{x + BESIDE}" y="{y + 4:.0f}">{short}</text></a>'
     )
 
 
@@ -257,14 +268,14 @@ def _event(layout: Layout, row: Row) -> str:
     name = one_line(story.name(row.actor))
     title = escape("\n".join(filter(None, [f"{row.number}  {name}", place, said])))
     spoken = escape(", ".join(filter(None, [f"{row.number}: {name}", said, place])))
-    label = escape(clip(_label(story, row), int((layout.lane - STEM - 18) / GLYPH)))
+    label = escape(clip(_label(story, row), (layout.lane - STEM - BESIDE) // GLYPH))
     kind = "event at-fault" if _letter(story, row) else "event"
     return (
         f'<a class="{kind} {layout.colour(row.actor)}" href="#{layout.name}-r{row.number}" '
         f'aria-label="{spoken}"><title>{title}</title>{_hit(layout, row)}'
         f'<text class="number" x="{GUTTER - 10}" y="{y + 4:.0f}">{row.number}</text>'
         f"{_mark(story, row, x, y)}"
-        f'<text x="{x + 16}" y="{y + 4:.0f}">{label}</text></a>'
+        f'<text x="{x + BESIDE}" y="{y + 4:.0f}">{label}</text></a>'
     )
 
 
@@ -300,4 +311,6 @@ def _label(story: Story, row: Row) -> str:
     at_fault = [f"{act.verb} {act.value or act.object}" for act in told if act.tone == "focus"]
     if at_fault:
         return line + ", ".join(at_fault)
-    return line + (told[0].words if told else one_line(row.source))
+    if told:
+        return line + f"{told[0].verb.replace(' for ever', '')} {told[0].object}".strip()
+    return line + one_line(row.source)

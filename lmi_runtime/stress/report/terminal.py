@@ -122,7 +122,7 @@ def _report(report: Report, width: int) -> Iterator[Line]:
 def _coverage(report: Report, width: int) -> Iterator[Line]:
     claims = [*claim(report), effort(report)]
     yield from _fact("tried", claims, width)
-    if report.verdict is Verdict.PASSED:
+    if report.verdict is not Verdict.FAILED:
         yield from _fact("", [limits(report)], width, style="dim")
     if report.coverage.uncontrolled:
         yield from _fact("uncontrolled", report.coverage.uncontrolled, width, style="doubt")
@@ -219,7 +219,7 @@ def _columns(story: Story, digits: int, column: int) -> Iterator[Line]:
             cells += [(" " * (column - used), ""), *([] if last else [(" │ ", "dim")])]
         return cells
 
-    names = [clip(one_line(actor.name), column).ljust(column) for actor in story.actors]
+    names = [_padded(clip(one_line(actor.name), column), column) for actor in story.actors]
     yield [(indent, ""), (" │ ".join(names), "strong")]
     yield [(indent, ""), ("─┼─".join("─" * column for _ in order), "dim")]
     for item in story.shown:
@@ -254,6 +254,10 @@ def _arrow(story: Story, row: Row, order: Sequence[int], column: int, indent: st
         bar = "━━" + words + "━━"
     start = max(min(start, total - width_of(bar)), 0)
     return [(indent + " " * start, ""), (clip(bar, total), "break")]
+
+
+def _padded(said: str, width: int) -> str:
+    return said + " " * (width - width_of(said))
 
 
 def _list(story: Story, digits: int, room: int) -> Iterator[Line]:

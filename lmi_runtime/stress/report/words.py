@@ -159,6 +159,8 @@ def _unit(report: Report) -> str:
 
 def limits(report: Report) -> str:
     """What a search without a failure leaves open."""
+    if report.verdict is Verdict.INCONCLUSIVE:
+        return "this proves nothing, neither that it can fail nor that it cannot"
     return LIMITS.format(unit=_unit(report))
 
 

@@ -1,0 +1,52 @@
+"""
+The harness still finds every seeded bug, in its smallest form, and nothing in the mended twins.
+
+Each program is checked as `stress.bench.racebench` does it: in a process that serves one program
+after another, with a budget that is a multiple of what it needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from stress.bench.racing.crew import Crew
+from stress.bench.racing.facts import Facts, find_programs
+from stress.bench.racing.outcome import REPLAYS, Budget
+from stress.bench.racing.tally import Row
+from tests.support.repository import REPOSITORY
+
+pytestmark = pytest.mark.system
+
+PROGRAMS = find_programs(REPOSITORY / "stress" / "known_bugs" / "programs")
+RACY = [facts for facts in PROGRAMS if facts.racy]
+FIXED = [facts for facts in PROGRAMS if not facts.racy]
+
+BUDGET = Budget(schedules=2000, seconds=20.0)
+TWIN_BUDGET = Budget(schedules=300, seconds=20.0)
+"""A twin would spend whatever it is given."""
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    crew = Crew("lmi", [sys.executable], grace_s=15.0)
+    yield crew
+    crew.close()
+
+
+@pytest.mark.parametrize("facts", RACY, ids=lambda facts: facts.name)
+def test_bug_is_found_small_and_again_each_time_it_is_replayed(crew: Crew, facts: Facts) -> None:
+    row = Row("lmi", facts, crew.check(facts, BUDGET))
+
+    assert row.outcome.verdict == "found", row.outcome
+    assert row.minimal, row.outcome
+    assert row.outcome.replayed == REPLAYS, row.outcome
+
+
+@pytest.mark.parametrize("facts", FIXED, ids=lambda facts: facts.name)
+def test_twin_passes_and_the_bound_is_named(crew: Crew, facts: Facts) -> None:
+    row = Row("lmi", facts, crew.check(facts, TWIN_BUDGET))
+
+    assert row.right, row.outcome
