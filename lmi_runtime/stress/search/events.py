@@ -167,6 +167,7 @@ class _Drawing:
         self._best: _Case | None = None
         self._key: FindKey | None = None
         self._raised: Exception | None = None
+        self._left = False
 
     def smallest(self) -> _Case | None:
         """
@@ -177,16 +178,20 @@ class _Drawing:
         """
         import hypothesis
         from hypothesis import strategies
+        from hypothesis.errors import Flaky
 
         cases = hypothesis.given(strategies.data())(self._case)
         cases = quiet_settings(_CASES, shrink=True)(cases)
         try:
             hypothesis.seed(self._settings.seed)(cases)()
-        except Enough:
-            if self._raised is not None:
-                raise self._raised from None
-        except _Fails:
+        except (Enough, _Fails):
             pass
+        except Flaky:
+            # A case that was left half-way looks like one that cannot make up its mind.
+            if not self._left:
+                self._runner.escaped("The same events and choices did not end alike twice.")
+        if self._raised is not None:
+            raise self._raised
         return self._best
 
     def _case(self, data: DataObject) -> None:
@@ -221,8 +226,10 @@ class _Drawing:
         except _Fails:
             raise
         except (Spent, OutOfControl) as error:
+            self._left = True
             raise Enough from error
         except Exception as error:
+            self._left = True
             self._raised = error
             raise Enough from error
 
@@ -233,12 +240,12 @@ class _Drawing:
         One recorded run within the share of this search.
 
         Raises:
-            Enough: the share is spent.
+            Spent: the share is.
             _Fails: the run failed like the first that did.
         """
         limit = _DRAWN_SHARE if self._best is None else 0.0
         if self._runner.fraction_left <= limit:
-            raise Enough
+            raise Spent
         execution = self._runner.follow(program, schedule, granularity, "hypothesis", record=True)
         if not execution.uncontrolled:
             self._judge(events, granularity, execution)

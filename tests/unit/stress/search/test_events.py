@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from lmi_runtime.stress.model import Granularity
-from lmi_runtime.stress.search import SearchSettings, search_events
+from lmi_runtime.stress.search import SearchSettings, decode, search_events
 from tests.unit.stress.search.toy import Body, Engine, State, Toy
 
 EVENTS = st.fixed_dictionaries({"key": st.integers(0, 9), "text": st.text()})
@@ -123,8 +123,28 @@ def test_events_that_failed_before_are_tried_first(tmp_path: Path) -> None:
     assert again.finding.events == first.finding.events
 
 
-def test_a_token_carries_the_events() -> None:
-    from lmi_runtime.stress.search import decode
+@pytest.mark.parametrize("limit", range(150, 260, 10))
+def test_the_budget_may_end_at_any_moment(limit: int) -> None:
+    settings = replace(SETTINGS, max_schedules=limit)
+    result = search_events(shop(lambda event: event["key"] == 7), EVENTS, Engine(), settings)
+    assert result.coverage.schedules <= limit * 1.1 + 1
+    assert result.coverage.uncontrolled == ()
 
+
+def test_a_program_that_differs_from_case_to_case_is_no_pass() -> None:
+    make = shop(lambda _: False)
+    made: list[object] = []
+
+    def fickle(events: tuple[Any, ...]) -> Toy:
+        made.append(events)
+        text = "fell over" if len(made) == 40 else None
+        return replace(make(events), wrong=lambda _: text)
+
+    result = search_events(fickle, EVENTS, Engine(), SETTINGS)
+    assert result.findings == ()
+    assert result.coverage.uncontrolled
+
+
+def test_a_token_carries_the_events() -> None:
     (finding,) = search_events(shop(lambda _: True), EVENTS, Engine(), SETTINGS).findings
     assert decode(finding.token).events == finding.events
