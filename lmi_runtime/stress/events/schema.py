@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from fractions import Fraction
 from typing import Any
 
 from hypothesis import strategies as st
@@ -234,6 +235,9 @@ def _numbers(schema: Schema, where: str, *, whole: bool) -> SearchStrategy[Any]:
     if step is None and not whole:
         return _floats(schema, low, high)
     grid = Decimal(str(step)) if step is not None else Decimal(1)
+    if whole:
+        # Of the multiples of 5/2, those of 5 are whole numbers.
+        grid = Decimal(Fraction(grid).numerator)
     first = None if low is None else int((low / grid).to_integral_value(ROUND_CEILING))
     last = None if high is None else int((high / grid).to_integral_value(ROUND_FLOOR))
     # The limits themselves may be excluded.
@@ -249,8 +253,7 @@ def _numbers(schema: Schema, where: str, *, whole: bool) -> SearchStrategy[Any]:
     counts = st.integers(first, last)
     if grid == int(grid):
         return counts.map(lambda n: n * int(grid))
-    numbers = counts.map(lambda n: float(n * grid))
-    return numbers.filter(float.is_integer).map(int) if whole else numbers
+    return counts.map(lambda n: float(n * grid))
 
 
 def _floats(schema: Schema, low: Decimal | None, high: Decimal | None) -> SearchStrategy[float]:

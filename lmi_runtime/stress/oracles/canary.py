@@ -272,6 +272,8 @@ class _Search:
             self.complete = False
             text = text[: self.chars_left]
         self.chars_left -= len(text)
+        if not self._may_hold_any(text):
+            return
         if len(decoded) < _MAX_DECODINGS:
             if self._read_json(text, path, decoded):
                 return
@@ -282,6 +284,15 @@ class _Search:
                     self.read(inner, path, (*decoded, "base64"))
         for match in self.pattern.finditer(text):
             self._report(match, path, decoded)
+
+    def _may_hold_any(self, text: str) -> bool:
+        """Whether there is a token in it, or anything that could be one in another writing."""
+        return (
+            self.pattern.search(text) is not None
+            or "\\" in text
+            or "%" in text
+            or _BASE64.search(text) is not None
+        )
 
     def _read_json(self, text: str, path: str, decoded: tuple[str, ...]) -> bool:
         """Whether the text was JSON that says more than the text itself."""

@@ -232,6 +232,20 @@ def test_all_leaks_are_told_the_nearest_first() -> None:
     ]
 
 
+@pytest.mark.parametrize("before", ["", "x", "xy", "xyz", "key/"])
+def test_base64_may_start_anywhere_in_a_word(before: str) -> None:
+    (leak,) = find_foreign(EVERYONE, 1, before + in_base64(f"user {FOREIGN.text}"))
+
+    assert leak.decoded == ("base64",)
+
+
+@pytest.mark.parametrize("escaped", ["%63", "%2563"])
+def test_letters_may_be_percent_encoded(escaped: str) -> None:
+    (leak,) = find_foreign(EVERYONE, 1, "u=" + FOREIGN.text.replace("c", escaped, 1))
+
+    assert set(leak.decoded) == {"url"}
+
+
 def test_a_key_that_is_there_twice_hides_nothing() -> None:
     (leak,) = find_foreign(EVERYONE, 1, f'{{"user": "{FOREIGN.text}", "user": "ada"}}')
 
