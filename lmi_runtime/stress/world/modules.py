@@ -13,8 +13,8 @@ from time import perf_counter  # bound early: the clock that everybody else read
 
 __all__ = ["UserModules"]
 
-_OWN_PACKAGE = __name__.partition(".")[0]
-_MAIN = ("__main__", "__mp_main__")
+# Never executed anew, whatever is wanted: they are what executes.
+_FIXED = sys.stdlib_module_names | {__name__.partition(".")[0], "__main__", "__mp_main__"}
 
 
 class _CachedLoader(SourceFileLoader):
@@ -82,7 +82,7 @@ class UserModules:
     def _find(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None
     ) -> _CachedLoader | None:
-        if fullname in self._strangers or fullname.partition(".")[0] == _OWN_PACKAGE:
+        if fullname in self._strangers or fullname.partition(".")[0] in _FIXED:
             return None
         spec = self._ask_the_others(fullname, path, target)
         if spec is None or spec.origin is None or not _is_source(spec.origin):
@@ -144,8 +144,8 @@ class UserModules:
         if name in self._loaders:
             return True
         file = getattr(module, "__file__", None)
-        own = name in _MAIN or name.partition(".")[0] == _OWN_PACKAGE
-        if not own and isinstance(file, str) and _is_source(file) and self._wants(file):
+        fixed = name.partition(".")[0] in _FIXED
+        if not fixed and isinstance(file, str) and _is_source(file) and self._wants(file):
             return True
         self._strangers.add(name)
         return False

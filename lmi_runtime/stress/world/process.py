@@ -232,7 +232,7 @@ class Environment:
 
     def read(self) -> dict[Any, Any]:
         """All of them, as the system has them: to decode them takes 30 times as long."""
-        return dict(vars(os.environ).get("_data") or os.environ)
+        return dict(getattr(os.environ, "_data", os.environ))
 
     def write(self, saved: dict[Any, Any]) -> None:
         """Set, change and take out what differs."""
