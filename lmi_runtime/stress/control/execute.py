@@ -13,7 +13,6 @@ from typing import Any
 from lmi_runtime.stress.control import raw
 from lmi_runtime.stress.control.active import put_active
 from lmi_runtime.stress.control.actors import Actor
-from lmi_runtime.stress.control.naming import name_of
 from lmi_runtime.stress.control.patches import controlled
 from lmi_runtime.stress.control.recorder import Recorder
 from lmi_runtime.stress.control.scheduler import Scheduler
@@ -178,8 +177,8 @@ def _where(actor: Actor | None) -> str:
 
 
 def _own_complaints(run: Scheduler) -> Sequence[Complaint]:
-    if run.deadlocked and not run.uncontrolled:
-        return [_deadlock(run)]
+    if run.deadlock is not None and not run.uncontrolled:
+        return [run.deadlock]
     if run.livelocked is not None:
         return [
             Complaint(
@@ -197,49 +196,6 @@ def _own_complaints(run: Scheduler) -> Sequence[Complaint]:
         )
         for actor, error in run.thread_errors
     ]
-
-
-def _deadlock(run: Scheduler) -> Complaint:
-    lines = []
-    names = []
-    for actor in run.deadlocked:
-        waiting = actor.waiting
-        if waiting is None or (not actor.is_participant and waiting.what != "lock"):
-            continue
-        lines.append(_line_of(actor))
-        if waiting.what == "lock":
-            names.append(name_of(waiting.thing))
-    lost = all(
-        a.waiting is not None and a.waiting.what == "lock" and a.waiting.thing.notifies
-        for a in run.deadlocked
-        if a.is_participant
-    )
-    kind = "Lost wakeup" if lost and lines else "Deadlock"
-    return Complaint(
-        "deadlock",
-        f"{kind}: " + "; ".join(lines) + ".",
-        "Wait in a loop that checks the condition, and notify under the same lock."
-        if lost
-        else "Take the locks in one order everywhere, or hold only one at a time.",
-        object_path=", ".join(sorted(set(names))),
-        cycle=tuple(lines),
-    )
-
-
-def _line_of(actor: Actor) -> str:
-    held = [name_of(lock) for lock in actor.held]
-    holds = f"holds {', '.join(held)} and " if held else ""
-    waiting = actor.waiting
-    assert waiting is not None
-    if waiting.what == "lock":
-        lock = waiting.thing
-        if lock.notifies:
-            return f"{actor.name} {holds}waits to be notified through {name_of(lock)}"
-        owner = "nobody in this run" if lock.owner is None else lock.owner.name
-        return f"{actor.name} {holds}waits for {name_of(lock)}, held by {owner}"
-    if waiting.what == "join":
-        return f"{actor.name} {holds}waits for {waiting.thing.name} to end"
-    return f"{actor.name} {holds}waits for something that never comes"
 
 
 def _execution(

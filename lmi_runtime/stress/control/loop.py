@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import inspect
+import linecache
 from asyncio import base_events, events
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, copy_context
@@ -51,10 +52,18 @@ class ControlledLoop(base_events.BaseEventLoop):
         self._numbers: dict[asyncio.Task[Any], int] = {}
         self.cancellable: set[int] = set()
         self._steps = 0
+        self._made = 0
+        self.main_task: asyncio.Task[Any] | None = None
 
     def time(self) -> float:
         """Virtual seconds."""
         return _LOOP_START_S + self._run_of.clock
+
+    def create_task(self, coro: Any, *, name: str | None = None, **kwargs: Any) -> Any:
+        """See asyncio. Tasks without a name get one that is the same in every run."""
+        self._made += 1
+        name = name or f"{getattr(coro, '__qualname__', 'task').rpartition('.')[2]}#{self._made}"
+        return super().create_task(coro, name=name, **kwargs)
 
     # ------------------------------------------------------------------ one step
 
@@ -159,7 +168,7 @@ class ControlledLoop(base_events.BaseEventLoop):
         task = self._task(lane)
         if task is None:
             return -1
-        frame = _innermost(task.get_coro())
+        frame, _ = innermost(task.get_coro())
         return -1 if frame is None else site_at_code(frame.f_code, frame.f_lasti, frame.f_lineno)
 
     def _offer_cancel(self, lane: int) -> None:
@@ -171,6 +180,18 @@ class ControlledLoop(base_events.BaseEventLoop):
             if self._run_of.recorder is not None:
                 self._run_of.recorder.event(self._actor, "cancel", detail=task.get_name())
             task.cancel()
+
+    def stuck_tasks(self) -> list[tuple[str, str]]:
+        """For each task that waits: a sentence, and the name of what it waits for."""
+        told = []
+        for task in self._numbers:
+            if task.done() or task is self.main_task:
+                continue
+            frame, thing = innermost(task.get_coro())
+            name = thing if frame is None else _source_of(frame)
+            where = "" if frame is None else f" at {_short(frame)}"
+            told.append((f"{task.get_name()} waits{where}: {name}", name))
+        return told
 
     # ------------------------------------------------------------------ threads
 
@@ -215,18 +236,34 @@ def _cancelled(lane: int) -> int:
     return -3 - lane
 
 
-def _innermost(coroutine: Any) -> FrameType | None:
-    """Where a suspended chain of coroutines stands."""
+def innermost(coroutine: Any) -> tuple[FrameType | None, str]:
+    """Where a suspended chain of coroutines stands in code of the user, and what it awaits."""
     frame: FrameType | None = None
-    seen = 0
-    while coroutine is not None and seen < 50:
+    for _ in range(_DEEPEST):
         here = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "ag_frame", None)
         if here is None:
             break
-        frame = here
+        if frame is None or not _is_asyncio(here):
+            frame = here
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "ag_await", None)
-        seen += 1
-    return frame
+    return frame, type(coroutine).__name__
+
+
+_DEEPEST = 50
+_ASYNCIO = asyncio.__file__.rpartition("/")[0]
+
+
+def _is_asyncio(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith(_ASYNCIO)
+
+
+def _short(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}"
+
+
+def _source_of(frame: FrameType) -> str:
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno or 0).strip()
+    return line.removesuffix(":") or frame.f_code.co_qualname
 
 
 class LoopHost:
@@ -271,6 +308,7 @@ class LoopHost:
         return self._results
 
     async def _all(self, loop: ControlledLoop) -> None:
+        loop.main_task = asyncio.current_task()
         serial = self._run.options.serial
         if serial is None:
             for participant in self._participants:

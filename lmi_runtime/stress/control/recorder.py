@@ -117,6 +117,8 @@ class Recorder:
         detail: str,
         offset: int = -1,
     ) -> None:
+        if self.run.aborting:
+            return  # what happens while everybody unwinds is no part of the story
         deviates, self._deviates = self._deviates, False
         self._raw.append(
             (actor.speaker, kind, code, line, label, accesses, thing, detail, deviates,

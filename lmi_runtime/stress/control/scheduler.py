@@ -15,10 +15,11 @@ from typing import NoReturn
 
 from lmi_runtime.stress.control import raw
 from lmi_runtime.stress.control.actors import Actor, Unwind, Waiting
+from lmi_runtime.stress.control.deadlock import describe_deadlock
 from lmi_runtime.stress.control.raw import RawLock, get_ident
 from lmi_runtime.stress.control.recorder import Recorder
 from lmi_runtime.stress.model import Deviation, DeviationKind
-from lmi_runtime.stress.program import Chooser, RunOptions
+from lmi_runtime.stress.program import Chooser, Complaint, RunOptions
 
 __all__ = ["TIME_PASSES", "Scheduler"]
 
@@ -71,7 +72,7 @@ class Scheduler:
         self.progress = 0
         self.polls = 0
         self.reads = 0
-        self.deadlocked: tuple[Actor, ...] = ()
+        self.deadlock: Complaint | None = None
         self.livelocked: Actor | None = None
         self.uncontrolled: list[str] = []
         self.thread_errors: list[tuple[Actor, BaseException]] = []
@@ -388,7 +389,8 @@ class Scheduler:
             return True
         times = [a.deadline for a in self.actors if a.waiting and a.deadline is not None]
         if not times:
-            self.deadlocked = tuple(a for a in self.actors if a.waiting is not None)
+            # Described at once: while they unwind, everybody gives back what they hold.
+            self.deadlock = describe_deadlock(self.actors)
             self.aborting = True
             return False
         self.advance(min(times))

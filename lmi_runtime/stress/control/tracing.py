@@ -94,22 +94,16 @@ def _free_threaded(run: Scheduler) -> Hook:
 def _gil(run: Scheduler) -> Hook:
     recorder = run.recorder
     loop = SiteKind.LOOP
-    enter = SiteKind.ENTER
 
     def hook(site: Site, frame: FrameType) -> None:
         actor = run.running
         if actor is None:  # pragma: no cover - only actors are traced
             return
-        kind = site.kind
-        if kind is enter:
-            actor.pending_call = None
+        if site.gil_before:
             if not run.clean:
                 run.point(actor, site.number)
-            return
-        if kind is loop:
-            if not run.clean:
-                run.point(actor, site.number)
-            run.spin(actor, site.number)
+            if site.kind is loop:
+                run.spin(actor, site.number)
         elif site.after_call and actor.pending_call is site.code and not run.clean:
             # The interpreter looks for a waiting thread when a call into C returns.
             run.point(actor, site.number)
@@ -267,28 +261,19 @@ def _monitor() -> None:
     if monitoring.get_tool(_TOOL) is None:
         monitoring.use_tool_id(_TOOL, "lmi_runtime.stress")
         monitoring.register_callback(_TOOL, monitoring.events.PY_START, _on_start)
-        monitoring.register_callback(_TOOL, monitoring.events.PY_RESUME, _on_start)
         monitoring.register_callback(_TOOL, monitoring.events.INSTRUCTION, _on_instruction)
-    monitoring.set_events(_TOOL, monitoring.events.PY_START | monitoring.events.PY_RESUME)
+    monitoring.set_events(_TOOL, monitoring.events.PY_START)
 
 
 def _on_start(code: CodeType, offset: int) -> Any:
     run = _run
     if run is None:
         return None
-    sites = _sites.get(code)
-    if sites is None:
-        if not _run_wants(code):
-            return sys.monitoring.DISABLE  # type: ignore[attr-defined,unused-ignore]
-        sites = _sites[code] = _sites_of(code)
+    if code not in _sites and _run_wants(code):
+        _sites[code] = _sites_of(code)
         monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
         monitoring.set_local_events(_TOOL, code, monitoring.events.INSTRUCTION)
-    actor = run.running
-    if actor is not None and actor.ident == get_ident():
-        site = sites.get(offset)
-        if site is not None:
-            _run_hook(site, sys._getframe(1))
-    return None
+    return sys.monitoring.DISABLE  # type: ignore[attr-defined,unused-ignore]
 
 
 def _on_instruction(code: CodeType, offset: int) -> Any:

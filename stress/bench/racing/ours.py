@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lmi_runtime.stress.callables import CallableProgram
-from lmi_runtime.stress.control.execute import execute
+from lmi_runtime.stress.control import controlled, execute
+from lmi_runtime.stress.explore import search_under_control
 from lmi_runtime.stress.model import Granularity
 from lmi_runtime.stress.program import Chooser, Execution, RunOptions
 from lmi_runtime.stress.search import (
@@ -12,7 +13,6 @@ from lmi_runtime.stress.search import (
     SearchSettings,
     decode,
     reproduce,
-    search,
 )
 from stress.bench.racing.outcome import REPLAYS, Budget, Outcome, Subject
 
@@ -31,7 +31,7 @@ def check(subject: Subject, budget: Budget) -> Outcome:
     settings = SearchSettings(
         budget_s=budget.seconds, max_schedules=budget.schedules, stop_at="any"
     )
-    result = search(program, execute, settings)
+    result = search_under_control(program, settings)
     if not result.found:
         return _without_a_find(result)
     return _with_a_find(program, result, result.found[0])
@@ -75,7 +75,8 @@ def _replay(program: CallableProgram, found: Found) -> int:
         options = RunOptions(granularity=Granularity(replay.granularity), record=record)
         return execute(program, chooser, options)
 
-    runs = [reproduce(replay, run) for _ in range(REPLAYS)]
+    with controlled():
+        runs = [reproduce(replay, run) for _ in range(REPLAYS)]
     return sum(
         any(each.key == found.complaint.key for each in execution.complaints) for execution in runs
     )

@@ -1,0 +1,78 @@
+"""Who waits for whom, in words, at the moment when nobody can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lmi_runtime.stress.control.actors import Actor
+from lmi_runtime.stress.control.naming import name_of
+from lmi_runtime.stress.program import Complaint
+
+__all__ = ["describe_deadlock"]
+
+
+def describe_deadlock(actors: Sequence[Actor]) -> Complaint:
+    """
+    What holds everybody up, told while they still wait.
+
+    Thread safety: by the holder of the baton.
+    """
+    stuck = [actor for actor in actors if actor.waiting is not None and _matters(actor)]
+    lines: list[str] = []
+    names: set[str] = set()
+    for actor in stuck:
+        waiting = actor.waiting
+        assert waiting is not None
+        if waiting.what == "loop":
+            told = waiting.thing.stuck_tasks()
+            lines += [line for line, _ in told]
+            names |= {name for _, name in told if name}
+            continue
+        lines.append(_line_of(actor))
+        if waiting.what == "lock":
+            names.add(name_of(waiting.thing))
+    lost = _is_lost_wakeup(stuck)
+    return Complaint(
+        "deadlock",
+        ("Lost wakeup: " if lost else "Deadlock: ") + "; ".join(lines) + ".",
+        "Wait in a loop that checks the condition, and notify under the same lock."
+        if lost
+        else "Take the locks in one order everywhere, and give them back in `finally`.",
+        object_path=", ".join(sorted(names)),
+        cycle=tuple(lines),
+    )
+
+
+def _matters(actor: Actor) -> bool:
+    """Workers that wait for work are no part of it."""
+    waiting = actor.waiting
+    if actor.is_participant:
+        return True
+    return waiting is not None and waiting.what == "lock" and not waiting.thing.notifies
+
+
+def _is_lost_wakeup(stuck: Sequence[Actor]) -> bool:
+    locks = [a.waiting.thing for a in stuck if a.waiting is not None and a.waiting.what == "lock"]
+    return bool(locks) and len(locks) == len(stuck) and all(lock.notifies for lock in locks)
+
+
+def _line_of(actor: Actor) -> str:
+    waiting = actor.waiting
+    assert waiting is not None
+    held = [name_of(lock) for lock in actor.held if not lock.notifies]
+    holds = f"holds {', '.join(held)} and " if held else ""
+    return f"{actor.name} {holds}{_wait_of(waiting.what, waiting.thing)}"
+
+
+def _wait_of(what: str, thing: Any) -> str:
+    if what == "join":
+        return f"waits for {thing.name} to end"
+    if what != "lock":
+        return "waits for something that never comes"
+    if thing.notifies:
+        return f"waits to be notified through {name_of(thing)}"
+    owner = thing.owner
+    if owner is None:
+        return f"waits for {name_of(thing)}, which nobody in this run holds"
+    return f"waits for {name_of(thing)}, held by {owner.name}{' (done)' if owner.done else ''}"
