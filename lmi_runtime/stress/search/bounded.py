@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from lmi_runtime.stress.model import Deviation, Granularity, Schedule
 from lmi_runtime.stress.program import Execution, Program
@@ -97,7 +98,14 @@ class BoundedSearch:
 
     # ------------------------------------------------------------------ trying
 
-    def sweep(self, level: int, most: int | None = None, reserve: float = 0.0) -> Iterator[Find]:
+    def sweep(
+        self,
+        level: int,
+        most: int | None = None,
+        reserve: float = 0.0,
+        on: Sequence[Granularity] = tuple(Granularity),
+        below: float = inf,
+    ) -> Iterator[Find]:
         """
         Run what is left up to `level`, on each granularity in turn.
 
@@ -105,13 +113,20 @@ class BoundedSearch:
             level: Preemptions.
             most: Runs on each level of each granularity.
             reserve: Stop when only this share of the budget is left.
+            on: Leave out all other granularities.
+            below: Leave out what has this score or a higher one.
         """
-        for each in list(self.active):
+        for each in [each for each in self.active if each in on]:
             for lower in range(level + 1):
-                yield from self.drain(lower, each, most, reserve)
+                yield from self.drain(lower, each, most, reserve, below)
 
     def drain(
-        self, level: int, granularity: Granularity, most: int | None = None, reserve: float = 0.0
+        self,
+        level: int,
+        granularity: Granularity,
+        most: int | None = None,
+        reserve: float = 0.0,
+        below: float = inf,
     ) -> Iterator[Find]:
         """Run what is left on one level of one granularity; arguments as for `sweep`."""
         frontier = self._frontiers[granularity]
@@ -119,9 +134,10 @@ class BoundedSearch:
         while most is None or count < most:
             if self._is_twin(granularity) or self._runner.fraction_left <= reserve:
                 return
-            schedule = frontier.pop(level)
-            if schedule is None:
+            best = frontier.best(level)
+            if best is None or best >= below:
                 return
+            schedule = frontier.pop(level)
             count += 1
             find = self._step(level, granularity, schedule)
             if find is not None:

@@ -59,16 +59,18 @@ class Frontier:
         self._kept = 0
         self._push(0, Score(0.0, 0), ())
 
-    def pop(self, level: int) -> Schedule | None:
-        """The most promising schedule left on `level`; None if there is none."""
-        self._make_children(level)
-        heap = self._levels[level]
-        if not heap:
-            return None
+    def pop(self, level: int) -> Schedule:
+        """The most promising schedule left on `level`; ask `best` before whether there is one."""
         self._pending -= 1
-        best = heapq.heappop(heap)
+        best = heapq.heappop(self._levels[level])
         self._totals[best.schedule] = best.score.total
         return best.schedule
+
+    def best(self, level: int) -> float | None:
+        """The score of what `pop` would give."""
+        self._make_children(level)
+        heap = self._levels[level]
+        return heap[0].score.total if heap else None
 
     def grow(self, level: int, schedule: Schedule, execution: Execution) -> None:
         """Take in the run that followed `schedule`, popped from `level`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from lmi_runtime.stress.model import Coverage, Granularity, Schedule
@@ -14,6 +15,7 @@ from lmi_runtime.stress.search.chooser import Pct, RandomWalk, Scripted
 from lmi_runtime.stress.search.facts import Execute, SearchResult, SearchSettings
 from lmi_runtime.stress.search.generated import draw_schedules
 from lmi_runtime.stress.search.ledger import Find, Ledger
+from lmi_runtime.stress.search.rank import COLD
 from lmi_runtime.stress.search.replay import reproduce
 from lmi_runtime.stress.search.runner import OutOfControl, Runner, Spent
 from lmi_runtime.stress.search.settle import Settler, preemptions_in_words
@@ -158,9 +160,12 @@ class Portfolio:
     def first_passes(self, share: float = 1.0) -> Iterator[Find]:
         """Serial orders, then one preemption, each for its share of the budget times `share`."""
         self._serial_orders()
-        for level, part in _FIRST_PASS.items():
-            most = int(part * share * self._settings.max_schedules)
-            yield from self._bounded.sweep(level, most=max(_FIRST_PASS_LEAST, most))
+        every = self._settings.granularities
+        # Without preemptions all granularities are alike, so the others need not be asked yet.
+        for level, on, below in ((0, every[:1], inf), (1, every, COLD), (1, every, inf)):
+            most = int(_FIRST_PASS[level] * share * self._settings.max_schedules)
+            most = max(_FIRST_PASS_LEAST, most)
+            yield from self._bounded.sweep(level, most, on=on, below=below)
 
     def _replayed(self, replay: Replay) -> Find | None:
         def run(chooser: Chooser, record: bool) -> Execution:

@@ -10,16 +10,17 @@ from typing import NamedTuple
 from lmi_runtime.stress.model import Access, Deviation, Location, Place, Step
 from lmi_runtime.stress.program import Decision, Execution
 
-__all__ = ["Child", "Ranking", "Score", "children_of"]
+__all__ = ["COLD", "Child", "Ranking", "Score", "children_of"]
 
 # Scores of a place to leave the default, lower first. Only their order matters, and that two
 # places of the best kind go before one of the best and one of the worst.
 _BETWEEN = 0.0  # before a write, after an access to the same state: the lost update
-_NESTED = 0.5  # before taking a second lock
+_LOCK = 0.25  # before a lock, when one was taken before: the gap between, or the knot
 _AFTER = 1.0  # before an access, after one to other shared state
 _HOT = 1.5  # the engine says so, the steps do not say why
+_HELD = 1.0  # more, where a lock is held that others want: they could not do anything
 _FIRST = 3.0  # before the first shared access: much like another serial order
-_COLD = 8.0
+COLD = 8.0
 
 _STRANGER = 1.5  # what goes on instead never touches what is touched here
 _TIME = 1.0  # time passes although something could go on
@@ -66,19 +67,23 @@ class Ranking:
 
     def _learn_accesses(self, steps: Sequence[Step], nearest: _Nearest) -> None:
         touched: dict[int, set[Location]] = defaultdict(set)
+        held: dict[int, int] = defaultdict(int)
         shared = _shared(_touches(steps))
-        for step, access in _touches(steps):
-            users = shared.get(access.location)
-            if users is None:
-                continue
-            before = touched[step.actor]
-            if access.location in before and access.mode != "read":
-                score = _BETWEEN
-            else:
-                score = _AFTER if before else _FIRST
-            before.add(access.location)
-            self._sharers |= users
-            self._note(nearest.site(step.place), score, users)
+        for step in steps:
+            held[step.actor] += (step.kind == "acquire") - (step.kind == "release")
+            for access in step.accesses:
+                users = shared.get(access.location)
+                if users is None:
+                    continue
+                before = touched[step.actor]
+                if access.location in before and access.mode != "read":
+                    score = _BETWEEN
+                else:
+                    score = _AFTER if before else _FIRST
+                before.add(access.location)
+                self._sharers |= users
+                score += _HELD if held[step.actor] > 0 else 0.0
+                self._note(nearest.site(step.place), score, users)
 
     def _learn_locks(self, steps: Sequence[Step], nearest: _Nearest) -> None:
         users: dict[int, set[int]] = defaultdict(set)
@@ -88,9 +93,10 @@ class Ranking:
         taken: set[int] = set()
         for step in steps:
             if step.kind == "acquire" and len(users[step.subject_id]) > 1:
-                score = _NESTED if step.actor in taken else _FIRST
+                score = _LOCK if step.actor in taken else _FIRST
                 taken.add(step.actor)
-                self._note(nearest.site(step.place), score, users[step.subject_id])
+                site = nearest.site(step.place, label="acquire")
+                self._note(site, score, users[step.subject_id])
 
     def _note(self, site: int | None, score: float, users: Iterable[int]) -> None:
         if site is None:
@@ -110,7 +116,7 @@ class Ranking:
         elif decision.kind == "task":
             score = _BETWEEN if to in self._sharers or not self._sharers else _AFTER
             if decision.options[0] not in self._sharers:
-                score += _NESTED
+                score += _LOCK
             if to < 0:
                 score += _TIME
         else:
@@ -121,7 +127,7 @@ class Ranking:
         known = self._sites.get(site)
         if known is not None:
             return known
-        return _HOT if site in self._hot else _COLD
+        return _HOT if site in self._hot else COLD
 
 
 def children_of(decisions: Sequence[Decision], parent: float, ranking: Ranking) -> Iterable[Child]:
@@ -148,7 +154,7 @@ def children_of(decisions: Sequence[Decision], parent: float, ranking: Ranking) 
             order = orders[decision.actor, score]
             orders[decision.actor, score] = order + 1
             # Cold places say nothing about each other, so they are taken far apart.
-            spread = _mirrored(order) if score >= _COLD else order
+            spread = _mirrored(order) if score >= COLD else order
             deviation = Deviation(decision.kind, decision.actor, decision.visit, to)
             yield Child(Score(parent + score, spread), deviation)
 
@@ -186,15 +192,20 @@ class _Nearest:
 
     def __init__(self, places: Mapping[int, Place]) -> None:
         self._by_function: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
+        self._labelled: dict[tuple[str, str, int, str], int] = {}
         for site, place in places.items():
             spot = place.line, place.offset, site
             self._by_function[place.file, place.function].append(spot)
+            self._labelled[place.file, place.function, place.line, place.label] = site
         for spots in self._by_function.values():
             spots.sort()
 
-    def site(self, place: Place | None) -> int | None:
+    def site(self, place: Place | None, label: str = "") -> int | None:
         if place is None:
             return None
+        exact = self._labelled.get((place.file, place.function, place.line, label))
+        if exact is not None:
+            return exact
         spots = self._by_function.get((place.file, place.function), [])
         after = bisect.bisect_left(spots, (place.line + 1,))
         return spots[after - 1][2] if after else None

@@ -91,12 +91,9 @@ def test_granularities_take_turns_bound_by_bound() -> None:
         (cost(schedule), options.granularity)
         for schedule, options in zip(engine.schedules, engine.options, strict=True)
     ]
+    gil, free = Granularity.GIL, Granularity.FREE_THREADED
     seen = list(dict.fromkeys(levels))
-    assert seen[:6] == [
-        (level, granularity)
-        for level in (0, 1, 2)
-        for granularity in (Granularity.GIL, Granularity.FREE_THREADED)
-    ]
+    assert seen[:6] == [(0, gil), (0, free), (1, gil), (1, free), (2, gil), (2, free)]
 
 
 def test_a_lost_update_takes_one_preemption_and_few_runs() -> None:
