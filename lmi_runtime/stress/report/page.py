@@ -31,7 +31,7 @@ __all__ = ["html"]
 
 MAX_EVENT = 2_000
 MAX_SOURCE = 300
-MAX_FOLDED = 400
+MAX_FOLDED = 200
 """Rows of one gap that can be unfolded; the rest is in the JSON form."""
 
 LEGEND = (
@@ -189,7 +189,7 @@ def _events(finding: Finding) -> Iterator[str]:
 def _timeline(story: Story, name: str) -> Iterator[str]:
     lanes = "narrow" if len(story.actors) < 4 else "broad"
     yield f'<div class="story {lanes}">'
-    yield '<figure tabindex="-1">'
+    yield "<figure>"
     yield f'<div class="scroll">{picture(story, name)}</div>'
     yield f"<figcaption>{''.join(_legend(story))}</figcaption>"
     yield "</figure>"

@@ -7,7 +7,7 @@ into a `Gap`, first the least telling ones, until what is left can be read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import PurePath
@@ -126,6 +126,7 @@ class Story:
         held: Locks.
         waits: What was waited for.
         conflict: The one that explains the finding, if there is one.
+        file_names: The short name of each file, in order of appearance.
     """
 
     finding: Finding
@@ -137,6 +138,7 @@ class Story:
     held: tuple[Span, ...]
     waits: tuple[Span, ...]
     conflict: Conflict | None
+    file_names: Mapping[str, str]
 
     def name(self, actor: int) -> str:
         """What its creator calls it."""
@@ -156,17 +158,11 @@ class Story:
 
     def file_name(self, place: Place) -> str:
         """The shortest tail of the path that no other file of the story has."""
-        files = {row.place.file for row in self.rows if row.place} | {place.file}
-        parts = PurePath(place.file).parts
-        for length in range(1, len(parts) + 1):
-            tail = parts[-length:]
-            if sum(PurePath(file).parts[-length:] == tail for file in files) == 1:
-                return "/".join(tail).replace("//", "/")
-        return place.file
+        return self.file_names.get(place.file, place.file)
 
     def files(self) -> list[str]:
         """Whole paths, in order of appearance."""
-        return list(dict.fromkeys(row.place.file for row in self.rows if row.place))
+        return list(self.file_names)
 
     def accesses(self, row: Row) -> list[Access]:
         """What a reader should know of the row's accesses: to what is shared or at fault."""
@@ -196,7 +192,22 @@ def tell(finding: Finding) -> Story:
         held=tuple(_spans(rows, _begins_hold, _ends_hold)),
         waits=tuple(_spans(rows, _begins_wait, _ends_wait)),
         conflict=conflict,
+        file_names=_file_names(finding.steps),
     )
+
+
+def _file_names(steps: Sequence[Step]) -> dict[str, str]:
+    parts = {step.place.file: PurePath(step.place.file).parts for step in steps if step.place}
+    return {file: _shortest_tail(file, list(parts.values())) for file in parts}
+
+
+def _shortest_tail(file: str, others: Sequence[tuple[str, ...]]) -> str:
+    parts = PurePath(file).parts
+    for length in range(1, len(parts) + 1):
+        tail = parts[-length:]
+        if sum(other[-length:] == tail for other in others) == 1:
+            return "/".join(tail).replace("//", "/")
+    return file
 
 
 # ------------------------------------------------------------------------- what is at fault

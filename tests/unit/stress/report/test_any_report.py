@@ -8,7 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import get_args
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lmi_runtime.stress.model import (
@@ -31,8 +31,11 @@ from lmi_runtime.stress.report.characters import width_of
 from lmi_runtime.stress.report.story import Gap, Row, tell
 from tests.support.stress_reports import HOSTILE_TEXT
 
-FEWER = settings(max_examples=max(settings().max_examples * 3 // 10, 1))
-"""Whole reports take long to draw."""
+FEWER = settings(
+    max_examples=max(settings().max_examples * 3 // 10, 1),
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+)
+"""Whole reports take long to draw, and minutes to shrink."""
 
 WORDS = st.one_of(
     st.sampled_from(["", "x", "self.n", HOSTILE_TEXT, "库存 = 库存 - 1", "é" * 70, "a " * 60]),
@@ -178,6 +181,7 @@ def test_json_comes_back_as_it_went(report: Report) -> None:
     assert from_json(json.loads(written)) == report
 
 
+@FEWER
 @given(findings())
 def test_every_step_is_in_the_story_once(finding: Finding) -> None:
     story = tell(finding)
@@ -187,6 +191,7 @@ def test_every_step_is_in_the_story_once(finding: Finding) -> None:
     assert tuple(step for row in rows for step in row.steps) == finding.steps
 
 
+@FEWER
 @given(findings())
 def test_what_matters_most_is_never_folded(finding: Finding) -> None:
     story = tell(finding)
