@@ -15,7 +15,7 @@ from lmi_runtime.stress.search.chooser import Pct, RandomWalk, Scripted
 from lmi_runtime.stress.search.facts import Execute, SearchResult, SearchSettings
 from lmi_runtime.stress.search.generated import draw_schedules
 from lmi_runtime.stress.search.ledger import Find, Ledger
-from lmi_runtime.stress.search.rank import COLD
+from lmi_runtime.stress.search.rank import COLD, PROMISING
 from lmi_runtime.stress.search.replay import reproduce
 from lmi_runtime.stress.search.runner import OutOfControl, Runner, Spent
 from lmi_runtime.stress.search.settle import Settler, preemptions_in_words
@@ -162,10 +162,15 @@ class Portfolio:
         self._serial_orders()
         every = self._settings.granularities
         # Without preemptions all granularities are alike, so the others need not be asked yet.
-        for level, on, below in ((0, every[:1], inf), (1, every, COLD), (1, every, inf)):
-            most = int(_FIRST_PASS[level] * share * self._settings.max_schedules)
-            most = max(_FIRST_PASS_LEAST, most)
-            yield from self._bounded.sweep(level, most, on=on, below=below)
+        yield from self._first_pass(0, share, on=every[:1])
+        for below in (PROMISING, COLD, inf):
+            yield from self._first_pass(1, share, every, below)
+
+    def _first_pass(
+        self, level: int, share: float, on: Sequence[Granularity], below: float = inf
+    ) -> Iterator[Find]:
+        most = int(_FIRST_PASS[level] * share * self._settings.max_schedules)
+        yield from self._bounded.sweep(level, max(_FIRST_PASS_LEAST, most), on=on, below=below)
 
     def _replayed(self, replay: Replay) -> Find | None:
         def run(chooser: Chooser, record: bool) -> Execution:

@@ -10,17 +10,22 @@ from typing import NamedTuple
 from lmi_runtime.stress.model import Access, Deviation, Location, Place, Step
 from lmi_runtime.stress.program import Decision, Execution
 
-__all__ = ["COLD", "Child", "Ranking", "Score", "children_of"]
+__all__ = ["COLD", "PROMISING", "Child", "Ranking", "Score", "children_of"]
 
 # Scores of a place to leave the default, lower first. Only their order matters, and that two
 # places of the best kind go before one of the best and one of the worst.
 _BETWEEN = 0.0  # before a write, after an access to the same state: the lost update
 _LOCK = 0.25  # before a lock, when one was taken before: the gap between, or the knot
 _AFTER = 1.0  # before an access, after one to other shared state
+_GAP = 1.25  # where a lock was given back
 _HOT = 1.5  # the engine says so, the steps do not say why
 _HELD = 1.0  # more, where a lock is held that others want: they could not do anything
 _FIRST = 3.0  # before the first shared access: much like another serial order
 COLD = 8.0
+"""Scores from here on are of places about which nothing is known."""
+
+PROMISING = 2.0
+"""Scores below are of places at which a preemption may well show a bug."""
 
 _STRANGER = 1.5  # what goes on instead never touches what is touched here
 _TIME = 1.0  # time passes although something could go on
@@ -97,6 +102,8 @@ class Ranking:
                 taken.add(step.actor)
                 site = nearest.site(step.place, label="acquire")
                 self._note(site, score, users[step.subject_id])
+            elif step.kind == "release" and len(users[step.subject_id]) > 1:
+                self._note(nearest.site(step.place), _GAP, users[step.subject_id])
 
     def _note(self, site: int | None, score: float, users: Iterable[int]) -> None:
         if site is None:
