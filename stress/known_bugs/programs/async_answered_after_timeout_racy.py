@@ -38,6 +38,8 @@ def threads(state):
 
     async def answer():
         await asyncio.sleep(1.0)
+        if state.reply is None:
+            return
         state.reply.set_result("answer")
 
     return [ask, answer]

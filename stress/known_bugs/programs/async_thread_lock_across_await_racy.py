@@ -5,7 +5,7 @@ import threading
 
 KIND = "async"
 RACY = True
-DEPTH = 2
+DEPTH = 3
 FAILS_BY = "deadlock"
 TAGS = ("lock", "deadlock")
 SOURCE = "A threading.Lock held across an await: the next task blocks the loop that would let it go"

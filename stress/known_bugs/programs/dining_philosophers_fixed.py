@@ -7,7 +7,7 @@ RACY = False
 DEPTH = None
 GIL_DEPTH = None
 FAILS_BY = "deadlock"
-TAGS = ("deadlock", "3-threads", "depth2")
+TAGS = ("deadlock", "3-threads")
 SOURCE = "Dijkstra's dining philosophers; SCTBench CS/deadlock family"
 
 

@@ -4,10 +4,10 @@ import threading
 
 KIND = "thread"
 RACY = True
-DEPTH = 2
-GIL_DEPTH = 2
+DEPTH = 1
+GIL_DEPTH = 1
 FAILS_BY = "deadlock"
-TAGS = ("deadlock", "3-threads", "depth2")
+TAGS = ("deadlock", "3-threads")
 SOURCE = "Dijkstra's dining philosophers; SCTBench CS/deadlock family"
 
 

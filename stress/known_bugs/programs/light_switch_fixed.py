@@ -1,4 +1,4 @@
-"""Two readers count themselves in at once; the room opens for the writer too early."""
+"""A reader counts itself out while another counts itself in; the room is never opened again."""
 
 import threading
 
@@ -6,8 +6,8 @@ KIND = "thread"
 RACY = False
 DEPTH = None
 GIL_DEPTH = None
-FAILS_BY = "invariant"
-TAGS = ("rwlock", "depth2", "3-threads")
+FAILS_BY = "deadlock"
+TAGS = ("rwlock", "3-threads")
 SOURCE = 'Reader-writer lock ("light switch") whose reader count nobody guards'
 
 

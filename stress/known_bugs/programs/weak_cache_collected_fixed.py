@@ -9,7 +9,7 @@ DEPTH = None
 GIL_DEPTH = None
 FAILS_BY = "exception"
 TAGS = ("weakref", "cache")
-SOURCE = "WeakValueDictionary: `in` and `[]` are two steps, and the last reference may go between"
+SOURCE = "WeakValueDictionary: asking and taking are two steps, the last reference goes between"
 
 
 class Session:

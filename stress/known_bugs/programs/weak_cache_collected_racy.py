@@ -9,7 +9,7 @@ DEPTH = 1
 GIL_DEPTH = 1
 FAILS_BY = "exception"
 TAGS = ("weakref", "cache")
-SOURCE = "WeakValueDictionary: `in` and `[]` are two steps, and the last reference may go between"
+SOURCE = "WeakValueDictionary: asking and taking are two steps, the last reference goes between"
 
 
 class Session:
@@ -26,7 +26,7 @@ class State:
         self.names = []
 
     def use(self):
-        if "s1" in self.cache:
+        if self.cache.get("s1") is not None:
             session = self.cache["s1"]
             self.names.append(session.name)
 
