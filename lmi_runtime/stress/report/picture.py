@@ -71,8 +71,9 @@ def picture(story: Story, name: str) -> str:
         name: Unique on the page, a valid id.
     """
     layout = _layout(story, name)
+    many = " many" if len(story.actors) > 2 else ""  # on a phone these scroll instead of shrink
     parts = [
-        f'<svg class="timeline" viewBox="0 0 {layout.width} {layout.height:.0f}" '
+        f'<svg class="timeline{many}" viewBox="0 0 {layout.width} {layout.height:.0f}" '
         f'width="{layout.width}" height="{layout.height:.0f}" role="group" '
         f'aria-label="Timeline of {escape(_subject(story))}, from top to bottom">',
         _heads(name),

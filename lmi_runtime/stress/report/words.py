@@ -168,7 +168,8 @@ def verdict_words(report: Report) -> str:
     """``FAILED``, or ``PASSED`` and how many warnings."""
     said = report.verdict.value.upper()
     warnings = sum(finding.warning for finding in report.findings)
-    return f"{said} with {plural(warnings, 'warning')}" if warnings else said
+    link = ", and" if report.verdict is Verdict.FAILED else " with"
+    return f"{said}{link} {plural(warnings, 'warning')}" if warnings else said
 
 
 def _at(coverage: Coverage) -> str:
