@@ -21,6 +21,7 @@ _GAP = 1.25  # where a lock was given back
 _HOT = 1.5  # the engine says so, the steps do not say why
 _HELD = 1.0  # more, where a lock is held that others want: they could not do anything
 _FIRST = 3.0  # before the first shared access: much like another serial order
+_OWN = 5.0  # state that is written; in another run somebody else may touch it, too
 COLD = 8.0
 """Scores from here on are of places about which nothing is known."""
 
@@ -29,7 +30,7 @@ PROMISING = 2.0
 
 _STRANGER = 1.5  # what goes on instead never touches what is touched here
 _TIME = 1.0  # time passes although something could go on
-_FREE = 0.25  # each choice among those who could go on anyway
+_FREE = 0.5  # each choice among those who could go on anyway
 _REPEAT = 0.5  # each earlier visit of the same place
 _MOST_REPEATS = 8
 
@@ -74,11 +75,15 @@ class Ranking:
         touched: dict[int, set[Location]] = defaultdict(set)
         held: dict[int, int] = defaultdict(int)
         shared = _shared(_touches(steps))
+        written = {each.location for _, each in _touches(steps) if each.mode != "read"}
         for step in steps:
             held[step.actor] += (step.kind == "acquire") - (step.kind == "release")
             for access in step.accesses:
                 users = shared.get(access.location)
                 if users is None:
+                    site = nearest.site(step.place)
+                    if access.location in written and site not in self._hot:
+                        self._note(site, _OWN, ())
                     continue
                 before = touched[step.actor]
                 if access.location in before and access.mode != "read":
