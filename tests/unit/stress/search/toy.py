@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 from lmi_runtime.stress.model import (
     Access,
@@ -49,7 +50,7 @@ class Toy:
 
     def participants(self, state: State) -> Sequence[Participant]:
         return [
-            Participant(lambda body=body: body(state), f"p{number}")
+            Participant(partial(body, state), f"p{number}")
             for number, body in enumerate(self.bodies)
         ]
 
@@ -110,7 +111,7 @@ class _Run:
         )
         result.ended = tuple(Ended() for _ in self.bodies)
         if self.options.record:
-            kind = "task" if self.program.is_loop else "thread"
+            kind: Literal["task", "thread"] = "task" if self.program.is_loop else "thread"
             result.actors = tuple(
                 ActorInfo(number, f"p{number}", kind) for number in range(len(self.bodies))
             )
@@ -202,7 +203,7 @@ class _Run:
         if not self.options.record or not verb:
             return
         place = self._place(actor, f"{verb} {name}")
-        accesses = ()
+        accesses: tuple[Access, ...] = ()
         if verb in ("read", "write"):
             accesses = (Access(verb, Location(1, name, name)),)  # type: ignore[arg-type]
         kind = {"lock": "acquire", "unlock": "release"}.get(verb, "run")
