@@ -1,4 +1,9 @@
-"""Our own checker, as `explore()` runs it."""
+"""
+Our own checker, as `explore()` runs it, but for one thing: it stops at the first failure.
+
+`explore()` goes on after one that only free-threaded builds can have, and looks for another that
+builds with the GIL can have too.
+"""
 
 from __future__ import annotations
 
