@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 from lmi_runtime.stress.control.actors import Actor
@@ -10,8 +11,26 @@ from lmi_runtime.stress.control.raw import get_ident
 if TYPE_CHECKING:
     from lmi_runtime.stress.control.scheduler import Scheduler
 
-__all__ = ["caller", "put_active", "scheduler"]
+__all__ = ["Stage", "caller", "put_active", "put_stage", "scheduler", "stage"]
 
+
+class Stage:
+    """
+    What the exploring thread sees while it makes the state of a run, or judges it.
+
+    It sees the run's time and chance, not the real ones: a time taken in `setup` is compared
+    with times taken in the run.
+
+    Thread safety: of the exploring thread.
+    """
+
+    def __init__(self, clock: float, seed: int) -> None:
+        self.ident = get_ident()
+        self.clock = clock
+        self.chance = random.Random(seed)
+
+
+_stage: Stage | None = None  # exploring thread
 _active: Scheduler | None = None  # written by the exploring thread, between runs
 
 
@@ -24,6 +43,18 @@ def put_active(run: Scheduler | None) -> None:
     """Start or end control; exploring thread only."""
     global _active
     _active = run
+
+
+def put_stage(now: Stage | None) -> None:
+    """Begin or end what is seen before and after a run; exploring thread only."""
+    global _stage
+    _stage = now
+
+
+def stage() -> Stage | None:
+    """The stage, if it is the exploring thread that asks, and between runs."""
+    now = _stage
+    return now if now is not None and now.ident == get_ident() else None
 
 
 def caller() -> tuple[Scheduler, Actor] | None:

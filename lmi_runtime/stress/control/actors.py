@@ -26,10 +26,13 @@ class Waiting:
     Attributes:
         what: What it does: ``lock``, ``join``, ``sleep``, ``loop``.
         thing: The lock, thread or loop it waits for; None for the clock.
+        is_timer: It goes on when its time has come, which may be at any moment; a time-out
+            in contrast only comes when nobody else can go on.
     """
 
     what: Literal["lock", "join", "sleep", "loop", "outside"]
     thing: Any = None
+    is_timer: bool = False
 
 
 class Actor:
@@ -42,6 +45,7 @@ class Actor:
 
     __slots__ = (
         "baton",
+        "busy",
         "deadline",
         "done",
         "entered",
@@ -50,6 +54,7 @@ class Actor:
         "forced_visits",
         "held",
         "ident",
+        "idle_spins",
         "invocation",
         "is_loop",
         "is_participant",
@@ -96,6 +101,8 @@ class Actor:
         # Under whose number its steps are recorded: its own, or that of the task a loop runs.
         self.speaker = number
         self.spins = 0
+        self.idle_spins = 0
+        self.busy = False  # it has changed something since its last backward jump
 
     def __repr__(self) -> str:
         return f"<Actor {self.number} {self.name}>"

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lmi_runtime.stress.control import raw
-from lmi_runtime.stress.control.active import caller
+from lmi_runtime.stress.control.active import caller, stage
+from lmi_runtime.stress.control.locks import switch_point
 from lmi_runtime.stress.control.sites import site_at
 
 __all__ = ["EPOCH_S", "REPLACEMENTS"]
@@ -23,8 +24,15 @@ def _clock(real: Callable[[], Any], start: float, *, ns: bool = False) -> Callab
     def read() -> Any:
         here = caller()
         if here is None:
-            return real()
+            before = stage()
+            if before is None:
+                return real()
+            seconds = start + before.clock
+            return round(seconds * 1e9) if ns else seconds
         run, actor = here
+        # Time is shared, and sleepers move it: reading it is like reading any other state.
+        switch_point(run, actor, "read the clock")
+        run.clean = False
         seconds = start + run.now(actor)
         return round(seconds * 1e9) if ns else seconds
 
@@ -37,6 +45,9 @@ def _broken_down(real: Callable[..., Any]) -> Callable[..., Any]:
         here = caller()
         if seconds is None and here is not None:
             return real(EPOCH_S + here[0].now(here[1]))
+        before = stage()
+        if seconds is None and before is not None:
+            return real(EPOCH_S + before.clock)
         return real(seconds)
 
     convert.__name__ = real.__name__
@@ -47,7 +58,8 @@ def sleep(seconds: float) -> None:
     """Stands in for `time.sleep`."""
     here = caller()
     if here is None:
-        raw.sleep(seconds)
+        if stage() is None:
+            raw.sleep(seconds)
         return
     if seconds < 0:
         raise ValueError("sleep length must be non-negative")

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from lmi_runtime.stress.control.active import caller
+from lmi_runtime.stress.control.active import caller, stage
 
 __all__ = ["REPLACEMENTS"]
 
@@ -43,11 +43,17 @@ _DRAWN = (
 )
 
 
+_SHARES = ("seed", "setstate")
+
+
 def _generator() -> random.Random | None:
     here = caller()
     if here is None:
-        return None
+        before = stage()
+        return None if before is None else before.chance
     run, actor = here
+    if run.seeded is not None:
+        return run.seeded
     generator = run.chances.get(actor.speaker)
     if generator is None:
         generator = run.chances[actor.speaker] = random.Random(actor.speaker)
@@ -58,6 +64,10 @@ def _of_module(name: str) -> Callable[..., Any]:
     real = getattr(random, name)
 
     def draw(*args: Any, **kwargs: Any) -> Any:
+        here = caller()
+        if here is not None and name in _SHARES:
+            # Who sets the process's generator shares it with everybody.
+            here[0].seeded = here[0].seeded or random.Random(0)
         generator = _generator()
         if generator is None:
             return real(*args, **kwargs)

@@ -11,7 +11,7 @@ from types import CodeType
 from typing import Any
 
 from lmi_runtime.stress.control import raw
-from lmi_runtime.stress.control.active import put_active
+from lmi_runtime.stress.control.active import Stage, put_active, put_stage
 from lmi_runtime.stress.control.actors import Actor
 from lmi_runtime.stress.control.patches import controlled
 from lmi_runtime.stress.control.recorder import Recorder
@@ -52,11 +52,15 @@ def execute(program: Program, chooser: Chooser, options: RunOptions) -> Executio
     has moved for `RunOptions.watchdog_s`.
     """
     with controlled():
-        state = program.setup()
+        put_stage(Stage(0.0, seed=-1))
         try:
-            return _run(program, state, chooser, options)
+            state = program.setup()
+            try:
+                return _run(program, state, chooser, options)
+            finally:
+                program.close(state)
         finally:
-            program.close(state)
+            put_stage(None)
 
 
 def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) -> Execution:
@@ -74,6 +78,7 @@ def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) ->
     restart_counters()
     gc_was_on = gc.isenabled()
     gc.disable()  # a finaliser would run wherever the collector happens to strike
+    put_stage(None)
     put_active(run)
     try:
         cast.launch()
@@ -86,6 +91,7 @@ def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) ->
     ended = cast.ended()
     complaints = list(_own_complaints(run))
     stuck = bool(run.uncontrolled)
+    put_stage(Stage(run.clock, seed=-2))
     if not complaints and not stuck:
         complaints += program.judge(state, ended, serial=options.serial is not None)
     return _execution(run, recorder, complaints, ended)

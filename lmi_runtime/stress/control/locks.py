@@ -22,10 +22,12 @@ from lmi_runtime.stress.control.sites import site_at
 if TYPE_CHECKING:
     from lmi_runtime.stress.control.scheduler import Scheduler
 
-__all__ = ["INTERNAL", "ControlledLock", "ControlledRLock", "allocate_lock"]
+__all__ = ["INTERNAL", "ControlledLock", "ControlledRLock", "allocate_lock", "switch_point"]
 
 _QUIET = frozenset({"threading", "queue", "concurrent.futures._base", "concurrent.futures.thread"})
 """Modules whose own locks are no places to switch at: what they build from them is."""
+
+_QUIET_OR_LOOPS = _QUIET | {"asyncio.base_events", "asyncio.events", "logging", "sched"}
 
 _numbers = itertools.count(1)
 
@@ -53,7 +55,7 @@ class ControlledLock:
             return self._real.acquire(blocking, timeout)
         _check(blocking, timeout)
         run, actor = here
-        site = _switch_point(run, actor, "acquire")
+        site = switch_point(run, actor, "acquire")
         return self._take(run, actor, blocking, timeout, site)
 
     def release(self) -> None:
@@ -69,14 +71,14 @@ class ControlledLock:
                 run.recorder.event(actor, "release", self, detail=_internal())
             run.clean = False
             self.wake(run)
-            _switch_point(run, actor, "release")
+            switch_point(run, actor, "release")
         # A thread outside the run wakes nobody: the scheduler looks before it says deadlock.
 
     def locked(self) -> bool:
         """See `threading.Lock.locked`."""
         here = caller()
         if here is not None:
-            _switch_point(here[0], here[1], "locked")
+            switch_point(here[0], here[1], "locked")
             here[0].clean = False
         return self._real.locked()
 
@@ -117,7 +119,8 @@ class ControlledLock:
             waited = True
             self.waiters.append(actor)
             try:
-                in_time = run.block(actor, Waiting("lock", self), deadline, site)
+                timer = deadline is not None and _is_timer()
+                in_time = run.block(actor, Waiting("lock", self, timer), deadline, site)
             finally:
                 if actor in self.waiters:
                     self.waiters.remove(actor)
@@ -223,6 +226,19 @@ def _creation() -> tuple[CodePlace | None, bool]:
 CodePlace = tuple[CodeType, int]
 """A code object and a line in it."""
 
+_TIMER_CODE = threading.Timer.run.__code__
+
+
+def _is_timer() -> bool:
+    """Whether a `threading.Timer` waits for its time."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_globals.get("__name__") in _BEHIND:
+        if frame.f_code is _TIMER_CODE:
+            return True
+        frame = frame.f_back
+    return False
+
+
 _WAIT_CODE = threading.Condition.wait.__code__
 
 
@@ -249,12 +265,12 @@ def _check(blocking: bool, timeout: float) -> None:
         raise ValueError("timeout value must be a non-negative number")
 
 
-def _switch_point(run: Scheduler, actor: Actor, what: str) -> int:
+def switch_point(run: Scheduler, actor: Actor, what: str) -> int:
     """A point at the primitive, unless it is the inside of a bigger one."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_globals.get("__name__") == __name__:
         frame = frame.f_back
-    if frame is None or frame.f_globals.get("__name__") in _QUIET:
+    if frame is None or frame.f_globals.get("__name__") in _QUIET_OR_LOOPS:
         return actor.last_site
     site = site_at(frame, what)
     if not run.clean:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder"]
 
-_Raw = tuple[int, StepKind, CodeType | None, int, str, tuple[Access, ...], Any, str, bool, float]
+_Raw = tuple[
+    int, StepKind, CodeType | None, int, str, tuple[Access, ...], Any, str, bool, float, int
+]
 
 
 class Recorder:
@@ -122,7 +124,7 @@ class Recorder:
         deviates, self._deviates = self._deviates, False
         self._raw.append(
             (actor.speaker, kind, code, line, label, accesses, thing, detail, deviates,
-             self.run.clock)
+             self.run.clock, offset)
         )  # fmt: skip
 
     # ------------------------------------------------------------------ afterwards
@@ -158,11 +160,11 @@ class Recorder:
         return tuple(steps)
 
     def _step(self, index: int, raw: _Raw) -> Step:
-        speaker, kind, code, line, label, accesses, thing, detail, deviates, clock = raw
+        speaker, kind, code, line, label, accesses, thing, detail, deviates, clock, offset = raw
         place = None
         source = ""
         if code is not None:
-            place = Place(code.co_filename, line, code.co_qualname, label=label)
+            place = Place(code.co_filename, line, code.co_qualname, offset, label)
             source = linecache.getline(code.co_filename, line).strip()
         return Step(
             index,

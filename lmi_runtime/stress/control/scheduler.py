@@ -27,7 +27,10 @@ TIME_PASSES = -1
 """Option of an event loop: go on to the next timer although something is ready."""
 
 _SPIN_LIMIT = 1_000
-"""Points in a row at one loop until others get a turn: a thread that spins would never end."""
+"""Backward jumps in a row until others get a turn: a thread that spins would never end."""
+
+_IDLE_SPIN_LIMIT = 2
+"""The same for a loop that does nothing but look: it waits for somebody else."""
 
 _POLL_LIMIT = 10_000
 """Sleeps in a row that changed nothing for anybody until waiting counts as livelock."""
@@ -79,6 +82,7 @@ class Scheduler:
         self.on_second_actor: list[Callable[[], None]] = []
         self.numbers = itertools.count()
         self.hashes = itertools.count()
+        self.seeded: random.Random | None = None
         self.chances: dict[int, random.Random] = {}
         self.enter_thread: Callable[[], None] = _nothing
         self.leave_thread: Callable[[], None] = _nothing
@@ -192,12 +196,27 @@ class Scheduler:
     def spin(self, actor: Actor, site: int) -> None:
         """A backward jump: after very many without a pause the others get a turn."""
         actor.spins += 1
-        if actor.spins > _SPIN_LIMIT:
-            actor.spins = 0
+        if actor.busy:
+            actor.busy = False
+            actor.idle_spins = 0
+        else:
+            actor.idle_spins += 1
+        if actor.spins > _SPIN_LIMIT or actor.idle_spins > _IDLE_SPIN_LIMIT:
+            actor.spins = actor.idle_spins = 0
             actor.last_site = site
+            self._let_others(actor)
+
+    def _let_others(self, actor: Actor) -> None:
+        """Put `actor` last; not a choice, or a spinning thread would be chosen for ever."""
+        self._enabled.remove(actor)
+        self._options = None
+        if self._enabled or self._sleepers:
             target = self._next(actor, after=actor)
-            if target is not None and target is not actor:
+            self._enable(actor)
+            if target is not None:
                 self._turn_to(actor, target)
+        else:
+            self._enable(actor)
 
     def block(
         self, actor: Actor, waiting: Waiting, deadline: float | None = None, site: int = -1
@@ -213,7 +232,7 @@ class Scheduler:
         actor.waiting = waiting
         actor.deadline = deadline
         actor.timed_out = False
-        if waiting.what == "sleep":
+        if waiting.is_timer:
             self._sleepers += 1
         self._enabled.remove(actor)
         self._options = None
@@ -227,6 +246,8 @@ class Scheduler:
             raise Unwind
         if target is not actor:
             self._turn_to(actor, target)
+        elif actor.waiting is not None:  # it is to go on at once: its time passes
+            self.advance(actor.deadline or self.clock)
         return not actor.timed_out
 
     def wake(self, actor: Actor) -> None:
@@ -278,7 +299,7 @@ class Scheduler:
         self.polls += 1
         if self.polls > _POLL_LIMIT:
             self._livelock(actor)
-        self.block(actor, Waiting("sleep"), self.clock + max(0.0, seconds))
+        self.block(actor, Waiting("sleep", is_timer=True), self.clock + max(0.0, seconds))
 
     def advance(self, to: float) -> None:
         """Move the clock and enable everybody whose time has come."""
@@ -333,16 +354,20 @@ class Scheduler:
         self._options = None
 
     def _forget_wait(self, actor: Actor) -> None:
-        if actor.waiting is not None and actor.waiting.what == "sleep":
+        if actor.waiting is not None and actor.waiting.is_timer:
             self._sleepers -= 1
         actor.waiting = None
 
     def _sleeper(self) -> Actor | None:
-        """Who sleeps and would wake up next; time may pass for it at any moment."""
+        """
+        Whose time would come first, while there are timers: it may come at any moment.
+
+        A time-out that comes before the timer does comes first here, too.
+        """
         if not self._sleepers:
             return None
         return min(
-            (a for a in self.actors if a.waiting is not None and a.waiting.what == "sleep"),
+            (a for a in self.actors if a.waiting is not None and a.deadline is not None),
             key=lambda a: (a.deadline, a.number),
         )
 
@@ -355,7 +380,7 @@ class Scheduler:
 
     def _next(self, actor: Actor | None, after: Actor | None = None) -> Actor | None:
         """Who goes on where `actor` cannot (or will not). None: nobody, ever; the run is over."""
-        if not self._enabled and not self._pass_time():
+        if not self._enabled and not self._sleepers and not self._pass_time():
             return None
         ready = list(self._enabled)
         if after is not None:  # in turn, so that two that spin cannot starve a third

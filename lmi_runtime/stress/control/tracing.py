@@ -66,6 +66,10 @@ def tracer() -> Tracer:
 # ---------------------------------------------------------------------- what to do at a site
 
 
+_LOOKS = ("load ", "compare", "test", "contains", "binary")
+"""How the labels begin of what changes nothing."""
+
+
 def _hook(run: Scheduler) -> Hook:
     """What happens before an instruction, by granularity."""
     return _HOOKS[run.options.granularity](run)
@@ -83,6 +87,8 @@ def _free_threaded(run: Scheduler) -> Hook:
             if not run.clean:
                 run.point(actor, site.number)
             run.clean = False
+            if not site.label.startswith(_LOOKS):
+                actor.busy = True
             if recorder is not None:
                 recorder.site(actor, site, frame)
         elif site.kind is loop:
@@ -110,6 +116,8 @@ def _gil(run: Scheduler) -> Hook:
         actor.pending_call = site.code if site.gil_call else None
         if site.shared:
             run.clean = False
+            if not site.label.startswith(_LOOKS):
+                actor.busy = True
             if recorder is not None:
                 recorder.site(actor, site, frame)
 
