@@ -155,7 +155,8 @@ def _watched(recorder: Recording, module: types.ModuleType, name: str, kind: str
 
     def call(*args: Any, **kwargs: Any) -> Any:
         # Asking for the locale looks the same as setting it, but for the second argument.
-        asks = kind == "locale" and len(args) < 2 and kwargs.get("locale") is None
+        wanted = args[1] if len(args) > 1 else kwargs.get("locale")
+        asks = kind == "locale" and wanted is None
         if not asks:
             recorder.note(kind, f"{module.__name__}.{name}()")
         return original(*args, **kwargs)
@@ -190,7 +191,9 @@ def _on_open(recorder: Recording, args: tuple[Any, ...]) -> None:
         kind = "write"
     else:
         kind = "read"
-    recorder.note(kind, name)
+    # A nameless temporary file is opened through the name of its directory.
+    if kind == "read" or not os.path.isdir(name):
+        recorder.note(kind, name)
 
 
 def _of_path(kind: str, position: int = 0) -> Callable[[Recording, tuple[Any, ...]], None]:
@@ -290,20 +293,20 @@ def judge_deeds(
     """
     mine = [(number, deed) for deed in deeds if (number := invocation_of(deed.actor)) is not None]
     return (
-        *_environment_complaints(mine, before or {}),
+        *_environment_complaints(mine, before),
         *_process_complaints(mine),
         *_file_complaints(mine, tokens or {}),
     )
 
 
 def _environment_complaints(
-    deeds: Sequence[tuple[int, Deed]], before: Mapping[str, str]
+    deeds: Sequence[tuple[int, Deed]], before: Mapping[str, str] | None
 ) -> Iterator[Complaint]:
     said: set[str] = set()
     for number, deed in deeds:
         if deed.kind != "setenv" or deed.subject in said:
             continue
-        if before.get(deed.subject) == deed.value:
+        if before is not None and before.get(deed.subject) == deed.value:
             continue
         said.add(deed.subject)
         path = f"os.environ[{deed.subject!r}]"

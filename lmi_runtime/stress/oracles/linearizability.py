@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from lmi_runtime.stress.oracles.hints import hint
 from lmi_runtime.stress.program import Complaint
@@ -106,6 +107,11 @@ class Linearized:
         return Complaint("linearizability", sentence, hint("linearizability"), object_path)
 
 
+_NEVER: Final = float("inf")
+_FIRST_ATTEMPT: Final = 500
+"""Operations tried in the first order; twice as many in each that follows."""
+
+
 class _LimitReached(Exception):
     pass
 
@@ -117,6 +123,9 @@ class _Budget:
 
     def spend(self) -> None:
         self.spent += 1
+        self.check()
+
+    def check(self) -> None:
         if self.spent > self.left:
             raise _LimitReached
 
@@ -161,52 +170,81 @@ def _parts(history: Sequence[Operation], model: Model) -> list[list[int]]:
     return list(parts.values())
 
 
+class _Search:
+    """
+    Depth first, without recursion, and begun anew in another order when it takes long.
+
+    A wrong choice may show only much later, and then everything between is tried in vain; in
+    another order the same choice is often right at once. What was shown to fail stays known.
+    """
+
+    def __init__(self, history: Sequence[Operation], model: Model, budget: _Budget) -> None:
+        self._history = history
+        self._model = model
+        self._budget = budget
+        self._everything = sum(1 << i for i, it in enumerate(history) if it.returned is not None)
+        self._failed: set[tuple[int, Hashable]] = set()
+
+    def run(self) -> list[int] | None:
+        """Positions in an order that fits; None if there is none."""
+        for attempt in count():
+            draw = random.Random(attempt)
+            ranks = [_guess(it, draw.random() if attempt else 0.0) for it in self._history]
+            try:
+                return self._attempt(ranks, _FIRST_ATTEMPT << attempt)
+            except _LimitReached:
+                self._budget.check()
+        return None
+
+    def _attempt(self, ranks: Sequence[float], steps: int) -> list[int] | None:
+        state, done = self._model.initial, 0
+        stack: list[tuple[int, Any, int, list[int]]] = []
+        candidates = self._candidates(done, ranks)
+        while done & self._everything != self._everything:
+            if not candidates:
+                if not stack:
+                    return None
+                self._failed.add((done, self._model.seen(state)))
+                _, state, done, candidates = stack.pop()
+                continue
+            self._budget.spend()
+            steps -= 1
+            if steps < 0:
+                raise _LimitReached
+            index = candidates.pop()
+            after = _try(self._history[index], state, self._model)
+            now = done | 1 << index
+            if after is not None and (now, self._model.seen(after[0])) not in self._failed:
+                stack.append((index, state, done, candidates))
+                state, done = after[0], now
+                candidates = self._candidates(done, ranks)
+        return [index for index, *_ in stack]
+
+    def _candidates(self, done: int, ranks: Sequence[float]) -> list[int]:
+        """What may be next: none of the others that are left ended before; the best last."""
+        found = []
+        first_return: float = _NEVER
+        first_open = (~done & (done + 1)).bit_length() - 1
+        for index in range(first_open, len(self._history)):
+            operation = self._history[index]
+            if operation.called > first_return:
+                break
+            if not done >> index & 1:
+                found.append(index)
+                if operation.returned is not None:
+                    first_return = min(first_return, operation.returned)
+        found.sort(key=ranks.__getitem__, reverse=True)
+        return found
+
+
+def _guess(operation: Operation, part: float) -> float:
+    """The moment at which an operation may have worked, so far into its time."""
+    end = operation.called + 1_000 if operation.returned is None else operation.returned
+    return operation.called + part * (end - operation.called)
+
+
 def _order_of(history: Sequence[Operation], model: Model, budget: _Budget) -> list[int] | None:
-    """
-    Positions in an order that fits, those that never returned left out where they may be.
-
-    Depth first without recursion: `stack` holds what was done to get here.
-    """
-    everything = sum(1 << i for i, it in enumerate(history) if it.returned is not None)
-    state, done = model.initial, 0
-    stack: list[tuple[int, Any, int]] = []
-    tried: set[tuple[int, Hashable]] = set()
-    candidate = 0
-    while done & everything != everything:
-        index = _next_candidate(history, done, candidate)
-        if index is None:
-            if not stack:
-                return None
-            index, state, done = stack.pop()
-            candidate = index + 1
-            continue
-        budget.spend()
-        after = _try(history[index], state, model)
-        now = done | 1 << index
-        if after is not None and (now, model.seen(after[0])) not in tried:
-            tried.add((now, model.seen(after[0])))
-            stack.append((index, state, done))
-            state, done, candidate = after[0], now, 0
-        else:
-            candidate = index + 1
-    return [index for index, _, _ in stack]
-
-
-def _next_candidate(history: Sequence[Operation], done: int, start: int) -> int | None:
-    """The next operation that may be first of what is left: none of the others ended before."""
-    first_return: float = float("inf")
-    first_open = (~done & (done + 1)).bit_length() - 1
-    for index in range(first_open, len(history)):
-        operation = history[index]
-        if operation.called > first_return:
-            return None
-        if done >> index & 1:
-            continue
-        if index >= start:
-            return index
-        if operation.returned is not None:
-            first_return = min(first_return, operation.returned)
-    return None
+    return _Search(history, model, budget).run()
 
 
 def _try(operation: Operation, state: Any, model: Model) -> tuple[Any] | None:
