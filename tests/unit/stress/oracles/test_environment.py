@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from lmi_runtime.stress.oracles import environment
+from lmi_runtime.stress.oracles import audit
 from lmi_runtime.stress.oracles.environment import (
     Deed,
     judge_changes,
@@ -283,7 +283,7 @@ def test_nothing_is_recorded_afterwards(tmp_path: Path) -> None:
 
 def test_the_hook_is_installed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     added: list[object] = []
-    monkeypatch.setattr(environment, "_installed", False)
+    monkeypatch.setattr(audit, "_installed", False)
     monkeypatch.setattr(sys, "addaudithook", added.append)
     with ExitStack() as stack:
         stack.enter_context(recording(lambda: None))
