@@ -199,7 +199,7 @@ def compare(keepers: Sequence[Keeper], before: Reading, after: Reading) -> Chang
     changes: list[Change] = []
     for keeper in keepers:
         old, new = before[keeper.name], after[keeper.name]
-        if old is not new:
+        if old is not new and old != new:
             comparison = _Comparison(keeper.name)
             comparison.add(keeper.facts(old), keeper.facts(new))
             changes += comparison.changes

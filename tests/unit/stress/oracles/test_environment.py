@@ -140,6 +140,15 @@ def test_a_temporary_name_handed_to_another_is_shared(stage: Stage, tmp_path: Pa
     assert stage.paths() == [str(names[0])]
 
 
+def test_a_temporary_file_may_be_handed_on_to_a_reader(stage: Stage, tmp_path: Path) -> None:
+    names: list[Path] = []
+    stage.run(1, lambda: names.append(Path(tempfile.mkdtemp(dir=tmp_path)) / "f"))
+    stage.run(1, lambda: names[0].write_text("x"))
+    stage.run(2, lambda: names[0].read_text())
+
+    assert stage.paths() == []
+
+
 def test_names_with_ones_own_token_are_ones_own(stage: Stage, tmp_path: Path) -> None:
     path = tmp_path / "out-ca1.txt"
     stage.run(1, write(path))

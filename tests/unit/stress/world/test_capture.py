@@ -123,6 +123,24 @@ def test_nothing_of_a_run_stays_loaded(make_world: MakeWorld, package: str) -> N
     assert sys.meta_path == meta_path
 
 
+def test_a_parent_that_stays_does_not_hand_out_the_old_module(tmp_path: Path, package: str) -> None:
+    """A package without a file of its own is not executed anew."""
+    (tmp_path / package / "space").mkdir()
+    (tmp_path / package / "space" / "deep.py").write_text("SEEN = []")
+    sys.path.insert(0, str(tmp_path / package))
+    world = World.capture("space.deep", wants=lambda file: file.startswith(str(tmp_path)))
+    try:
+        first = world.fresh()
+        world.restore()
+
+        assert not hasattr(sys.modules["space"], "deep")
+        assert world.fresh() is sys.modules["space"].deep is not first
+    finally:
+        world.restore()
+        sys.modules.pop("space", None)
+        sys.path.remove(str(tmp_path / package))
+
+
 def test_a_module_that_cannot_be_imported_leaves_nothing(
     make_world: MakeWorld, package: str
 ) -> None:
