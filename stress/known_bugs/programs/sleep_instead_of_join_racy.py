@@ -5,8 +5,8 @@ import time
 
 KIND = "thread"
 RACY = True
-DEPTH = 1
-GIL_DEPTH = 1
+DEPTH = 0
+GIL_DEPTH = 0
 FAILS_BY = "exception"
 TAGS = ("sleep", "late-timer")
 SOURCE = 'A pause that is "long enough" in place of a join'

@@ -28,6 +28,9 @@ BUDGET = Budget(schedules=2000, seconds=20.0)
 TWIN_BUDGET = Budget(schedules=300, seconds=20.0)
 """A twin would spend whatever it is given."""
 
+WIDE = {"wrong_one_notified_fixed"}
+"""Four threads that wait for each other: to run all their orders alone takes the whole budget."""
+
 
 @pytest.fixture(scope="module")
 def crew() -> Iterator[Crew]:
@@ -47,6 +50,7 @@ def test_bug_is_found_small_and_again_each_time_it_is_replayed(crew: Crew, facts
 
 @pytest.mark.parametrize("facts", FIXED, ids=lambda facts: facts.name)
 def test_twin_passes_and_the_bound_is_named(crew: Crew, facts: Facts) -> None:
-    row = Row("lmi", facts, crew.check(facts, TWIN_BUDGET))
+    budget = BUDGET if facts.name in WIDE else TWIN_BUDGET
+    row = Row("lmi", facts, crew.check(facts, budget))
 
     assert row.right, row.outcome
