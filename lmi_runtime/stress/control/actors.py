@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ class Actor:
 
     __slots__ = (
         "baton",
+        "begin",
         "busy",
         "deadline",
         "done",
@@ -79,6 +81,7 @@ class Actor:
         self.baton = RawLock()
         self.baton.acquire()
         self.ident = 0
+        self.begin: Callable[[], object] | None = None  # starts its thread, at its first turn
         self.thread: Any = None
         self.invocation: int | None = None
         self.is_participant = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import concurrent.futures.thread
 import contextlib
+import gc
 import logging
 import queue
 import sys
@@ -63,13 +64,19 @@ def controlled() -> Iterator[None]:
             _depth -= 1
         return
     undo = _Undo()
+    # What exists already need not be looked through again after every few hundred runs.
+    freezes = gc.get_freeze_count() == 0
     try:
         _install(undo)
         _depth = 1
+        if freezes:
+            gc.freeze()
         yield
     finally:
         _depth = 0
         undo.all()
+        if freezes:
+            gc.unfreeze()
 
 
 class _Undo:

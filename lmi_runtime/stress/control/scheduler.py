@@ -455,13 +455,38 @@ class Scheduler:
         self.running = target
         self._options = None
         self.clean = True
+        if target.begin is not None and not self._begin(target):
+            self._unwind_next()
+            return
         target.baton.release()
+
+    def _begin(self, actor: Actor) -> bool:
+        """Start the thread of a participant whose first turn has come."""
+        begin, actor.begin = actor.begin, None
+        assert begin is not None
+        try:
+            begin()
+        except RuntimeError as error:
+            self.uncontrolled.append(f"The thread of {actor.name} could not be started: {error}.")
+            self.never_lived(actor)
+            return False
+        return True
+
+    def never_lived(self, actor: Actor) -> None:
+        """Forget an actor whose thread could not be started."""
+        actor.done = True
+        if actor in self._enabled:
+            self._enabled.remove(actor)
+        self._options = None
 
     def _unwind_next(self) -> None:
         """The run is over: wake one that is still inside, or the exploring thread."""
         self.aborting = True
         for actor in self.actors:
-            if not actor.done:
+            if actor.begin is not None:  # it has not begun, and never will
+                actor.begin = None
+                actor.done = True
+            elif not actor.done:
                 self.running = actor
                 actor.baton.release()
                 return
