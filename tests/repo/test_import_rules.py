@@ -37,7 +37,15 @@ OPTIONAL_LIBRARIES = {
     "uvloop",
 }
 FUNCTION_ROOMS = {"handlers", "context", "pools", "caches", "model", "errors", "_sync", "logs"}
-ABOVE_THE_HOT_PATH = {"__main__", "cli", "bootstrap", "stress", "integrations", "planner"}
+ABOVE_THE_HOT_PATH = {
+    "__main__",
+    "cli",
+    "pytest_plugin",
+    "bootstrap",
+    "stress",
+    "integrations",
+    "planner",
+}
 
 
 def contract(name: str) -> dict[str, list[str]]:
@@ -102,6 +110,11 @@ def test_import_contracts_are_kept() -> None:
             {"handlers", "rapi", "pools", "caches"},
         ),
         (
+            "Race checking sees only the seam",
+            "forbidden_modules",
+            {"context", "rapi", "pools", "caches", "handlers", "logs", "dispatch", "emulator"},
+        ),
+        (
             "Nothing optional on the hot path",
             "source_modules",
             rooms() - ABOVE_THE_HOT_PATH,
@@ -124,6 +137,19 @@ def test_importing_a_function_loads_nothing_optional() -> None:
     loaded = {name.split(".")[0] for name in done.stdout.split()}
 
     assert loaded & OPTIONAL_LIBRARIES == set()
+
+
+def test_the_pytest_plugin_costs_a_project_nothing_that_has_no_stress_tests() -> None:
+    """pytest imports it in every project that has lmi_runtime installed."""
+    code = (
+        "import sys, pytest, lmi_runtime; before = set(sys.modules); "
+        "import lmi_runtime.pytest_plugin; print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == ["lmi_runtime.pytest_plugin"]
 
 
 def test_importing_the_package_starts_no_thread() -> None:

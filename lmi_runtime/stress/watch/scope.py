@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import CodeType
 
-import lmi_runtime
-
 __all__ = ["Scope"]
 
+_OURS = Path(__file__).parents[2]
 _LIBRARIES = frozenset({"site-packages", "dist-packages"})
 
 
@@ -67,7 +66,7 @@ def _foreign_places() -> tuple[str, ...]:
     kinds = ("stdlib", "platstdlib")
     paths = sysconfig.get_paths()
     places = {paths[kind] for kind in kinds} | {os.path.dirname(os.__file__)}
-    places.add(os.path.dirname(lmi_runtime.__file__))
+    places.add(str(_OURS))
     return tuple(sorted(os.path.realpath(place) for place in places))
 
 
