@@ -13,10 +13,11 @@ import hashlib
 import os
 import re
 import shlex
+import shutil
 import warnings
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from lmi_runtime.stress.model import Report
 
 __all__ = ["Explore", "explore"]
+
+_WIDEST = 160
+_SKIPPED = pytest.StashKey[str]()
+"""Why a test was skipped here, to be shown where the test is and not where the plugin is."""
 
 
 # ------------------------------------------------------------------------- options
@@ -158,6 +163,7 @@ def _stress(item: pytest.Function, declaration: Declared) -> None:
     __tracebackhide__ = True
     from lmi_runtime.bootstrap.stressing import StressOptions, stress_handler
     from lmi_runtime.errors import ConfigurationError
+    from lmi_runtime.handlers import init_failure_of
 
     run = _Run(item, declaration.handler)
     root = _task_root(item, declaration)
@@ -165,16 +171,21 @@ def _stress(item: pytest.Function, declaration: Declared) -> None:
     fixtures = {name: item.funcargs[name] for name in names}
     bound = () if item.instance is None else (item.instance,)
     options = run.settings(dict(declaration.options))
+    options["invariant"] = declaration.invariant(bound, fixtures)
+    trouble = ""
     try:
         report = stress_handler(
             declaration.handler,
             _events(declaration, item.path.parent, root),
-            StressOptions(invariant=declaration.invariant(bound, fixtures), **options),
+            StressOptions(**options),
             task_root=root,
             replay=run.token,
         )
     except ConfigurationError as error:
-        pytest.fail(f"{declaration.handler} cannot be stressed: {error}", pytrace=False)
+        trouble = f"{declaration.handler} cannot be stressed: {error}\n"
+        trouble += "".join(init_failure_of(error).stack)
+    if trouble:  # out here, so that what lies beneath is not shown twice
+        pytest.fail(trouble.rstrip(), pytrace=False)
     run.judge(
         report,
         fail_on_warning=declaration.fail_on_warning,
@@ -229,6 +240,7 @@ class _Run:
 
     def _token(self) -> str | None:
         from lmi_runtime.stress.declare import token_of
+        from lmi_runtime.stress.project import handler_of
         from lmi_runtime.stress.search.tokens import TokenError, decode
 
         token: str | None = token_of(getattr(self._item, "obj", None))
@@ -239,11 +251,15 @@ class _Run:
                 pytest.fail(f"@reproduce_failure: {error}", pytrace=False)
             return token
         asked: str | None = self._config.option.lmi_stress_replay
-        if asked is None or (wanted := decode(asked).subject) == self._subject:
+        if asked is None or (wanted := handler_of(decode(asked).subject)) == self._subject:
             return asked
         if not wanted.startswith(f"{self._item.nodeid} ("):
-            pytest.skip(f"--lmi-stress-replay is of {wanted}")
+            self._skip(f"--lmi-stress-replay is of {wanted}")
         return None
+
+    def _skip(self, reason: str) -> NoReturn:
+        self._item.stash[_SKIPPED] = reason
+        pytest.skip(reason)
 
     def _examples(self) -> Path | None:
         """Failures are kept in pytest's cache, and are tried first the next time."""
@@ -271,7 +287,7 @@ class _Run:
             return report
         page = self._write_page(report)
         if report.verdict is Verdict.INCONCLUSIVE and allow_inconclusive:
-            pytest.skip(_one_line(summary(report)))
+            self._skip(_one_line(summary(report)))
         if report.verdict is not Verdict.PASSED or fail_on_warning:
             raise StressFailure(self._told(report, page), report)
         warnings.warn(StressWarning(self._told(report, page), report), stacklevel=2)
@@ -283,13 +299,11 @@ class _Run:
 
         # The command lmi does not know a test, so its token stands below, with pytest's own.
         plain = tuple(dataclasses.replace(each, token="") for each in report.findings)
-        lines = [text(dataclasses.replace(report, findings=plain)).rstrip()]
+        width = min(shutil.get_terminal_size((100, 24)).columns, _WIDEST)
+        lines = [text(dataclasses.replace(report, findings=plain), width=width).rstrip()]
         token = next((each.token for each in report.findings if each.token), "")
         if self.token is not None and report.verdict is Verdict.INCONCLUSIVE:
-            lines += [
-                "",
-                "The schedule of this token does not fail any more: run all of them again.",
-            ]
+            lines += ["", "Only the schedule of a token was run. Take the token away to search."]
         if page is not None:
             lines += ["", f"page: {page}"]
         if token:
@@ -344,6 +358,10 @@ def pytest_runtest_makereport(
     """Show the report alone: how the plugin came to raise it is of no interest."""
     outcome = yield
     if call.excinfo is None:
+        return outcome
+    if outcome.skipped and _SKIPPED in item.stash:
+        line = item.location[1] or 0
+        outcome.longrepr = (str(item.path), line + 1, f"Skipped: {item.stash[_SKIPPED]}")
         return outcome
     told = getattr(call.excinfo.value, "report", None)
     if told is None or item.config.option.fulltrace:

@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -205,7 +204,7 @@ def _execute(arguments: argparse.Namespace) -> int:
     for form in FORMS:
         write(report, form, getattr(arguments, form))
     if arguments.replay and not report.findings:
-        note("what the token showed does not happen any more; search again without --replay")
+        note("what the token showed does not happen any more; without --replay all is searched")
     return {"passed": 0, "failed": 1, "inconclusive": 3}[report.verdict.value]
 
 
@@ -221,12 +220,16 @@ def _require_the_extra() -> None:
 
 def _name_the_handler(arguments: argparse.Namespace) -> None:
     if arguments.replay:
+        from lmi_runtime.stress.project import handler_of
         from lmi_runtime.stress.search.tokens import decode
 
-        subject = decode(arguments.replay).subject
+        token = decode(arguments.replay)
+        subject = handler_of(token.subject)
+        if not token.events:
+            how = f"`pytest '{subject}' --lmi-stress-replay TOKEN`" if "::" in subject else ""
+            how = how or "`explore(..., replay=TOKEN)`"
+            raise CliError(f"--replay: the token is of no handler but of {subject!r}; use {how}")
         arguments.handler = arguments.handler or subject
-        if "::" in subject:
-            raise CliError(f"the token is of a test: pytest '{subject}' --lmi-stress-replay TOKEN")
         if arguments.handler != subject:
             note(f"the token is of {subject}, and is tried on {arguments.handler}")
     if not arguments.handler:
@@ -307,7 +310,7 @@ def _events(arguments: argparse.Namespace, root: Path) -> Any:
     if arguments.replay:
         from lmi_runtime.stress.search.tokens import decode
 
-        return list(decode(arguments.replay).events) or [{}]
+        return list(decode(arguments.replay).events)
     if arguments.source:
         return events.SOURCES[arguments.source]()
     if arguments.schema:
@@ -352,8 +355,6 @@ def _hide_examples(directory: Path | None) -> None:
 
 def _show_cause(error: BaseException) -> None:
     """What the handler's module raised, from its own lines on."""
-    cause = error.__cause__
-    if cause is None or isinstance(cause, ImportError | SyntaxError | AttributeError):
-        return
-    lines = traceback.format_exception(cause)
-    print("".join(lines), end="", file=sys.stderr)
+    from lmi_runtime.handlers import init_failure_of
+
+    print("".join(init_failure_of(error).stack), end="", file=sys.stderr)

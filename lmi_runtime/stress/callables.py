@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from lmi_runtime.stress.program import Complaint, Ended, Participant
+from lmi_runtime.stress.tracebacks import traceback_of
 
 __all__ = ["CallableProgram"]
 
@@ -53,7 +53,7 @@ class CallableProgram:
             Complaint(
                 "exception",
                 f"participant {number} raised {type(end.error).__name__}: {end.error}",
-                traceback="".join(traceback.format_exception(end.error)),
+                traceback=traceback_of(end.error),
                 object_path=type(end.error).__name__,
             )
             for number, end in enumerate(ended, 1)
@@ -78,7 +78,7 @@ def _check(invariant: Callable[[Any], Any], state: Any) -> list[Complaint]:
             Complaint(
                 "invariant",
                 f"{name} does not hold{said}",
-                traceback="".join(traceback.format_exception(error)),
+                traceback=traceback_of(error),
                 object_path=name,
             )
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["event_files", "handler_file", "task_root_of"]
+__all__ = ["event_files", "handler_file", "handler_of", "task_root_of"]
 
 _PLACES = ("events.json", "tests/events/*.json", "events/*.json")
 
@@ -26,6 +26,12 @@ def handler_file(reference: str, root: Path) -> Path | None:
         return None
     found = (root / f"{module}.py", root / module / "__init__.py")
     return next((path for path in found if path.is_file()), None)
+
+
+def handler_of(subject: str) -> str:
+    """The handler that a token's subject names; behind a ``#`` stands how events were marked."""
+    handler, mark, level = subject.rpartition("#")
+    return handler if mark and level.isdigit() else subject
 
 
 def event_files(directory: Path) -> tuple[Path, ...]:

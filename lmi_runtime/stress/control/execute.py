@@ -30,6 +30,7 @@ from lmi_runtime.stress.program import (
     Program,
     RunOptions,
 )
+from lmi_runtime.stress.tracebacks import traceback_of
 from lmi_runtime.stress.watch.accesses import resolve
 from lmi_runtime.stress.watch.scope import Scope
 
@@ -198,7 +199,7 @@ def _own_complaints(run: Scheduler) -> Sequence[Complaint]:
         Complaint(
             "exception",
             f"{actor.name} ended with {type(error).__name__}: {error}",
-            traceback="".join(traceback.format_exception(error)),
+            traceback=traceback_of(error),
         )
         for actor, error in run.thread_errors
     ]
@@ -214,11 +215,13 @@ def _execution(
         ended=ended,
         points=run.points,
         uncontrolled=tuple(run.uncontrolled),
+        threads=run.thread_count,
     )
     if recorder is not None:
         result.actors = tuple(recorder.people[number] for number in sorted(recorder.people))
         result.steps = recorder.steps()
         result.hot = recorder.hot_sites()
+        result.touches = tuple(recorder.touches)
         sites = {decision.site for decision in result.decisions}
         result.places = {site: place for site in sites if (place := _place(site)) is not None}
     return result

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from lmi_runtime.stress.oracles.hints import hint
 from lmi_runtime.stress.program import Complaint, Ended
+from lmi_runtime.stress.tracebacks import traceback_of
 from lmi_runtime.stress.world import (
     ABSENT,
     Difference,
@@ -72,7 +72,7 @@ def observe(
             trees[name] = canonical(end.result, opened=opened, normalise=normalise)
         else:
             trees[name] = _error_tree(end.error, normalise)
-            tracebacks[name] = "".join(traceback.format_exception(end.error))
+            tracebacks[name] = traceback_of(end.error)
     return Observation(trees | dict(state), tracebacks, all(it.finished for it in ended))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from types import ModuleType
@@ -12,6 +11,7 @@ from typing import Any
 from lmi_runtime.stress.oracles.canary import Leak, Tokens, find_foreign
 from lmi_runtime.stress.oracles.hints import hint
 from lmi_runtime.stress.program import Complaint, Ended
+from lmi_runtime.stress.tracebacks import traceback_of
 from lmi_runtime.stress.world import Node, Tree, render
 
 __all__ = [
@@ -172,7 +172,7 @@ def check_invariant(invariant: Callable[[ModuleType], Any], module: ModuleType) 
     except Exception as error:
         lines = str(error).strip().splitlines()
         said = f": {lines[0]}" if lines else ""
-        trace = "".join(traceback.format_exception(error))
+        trace = traceback_of(error)
     sentence = f"{name} does not hold{said}"
     return [Complaint("invariant", sentence, hint("invariant"), name, traceback=trace)]
 

@@ -7,7 +7,6 @@ import gc
 import inspect
 import os
 import random
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from lmi_runtime.stress.subject.judging import (
     unsound,
 )
 from lmi_runtime.stress.subject.stage import Stage, serving, who
+from lmi_runtime.stress.tracebacks import traceback_of
 from lmi_runtime.stress.world import Reading, Tree, sizes
 
 __all__ = ["HandlerProgram", "Known"]
@@ -348,7 +348,7 @@ class HandlerProgram:
                     f"{type(error).__name__}: {error}",
                     hint("deadline"),
                     type(error).__name__,
-                    "".join(traceback.format_exception(error)),
+                    traceback_of(error),
                 )
             )
         return found
