@@ -125,7 +125,7 @@ class Explore:
         """
         __tracebackhide__ = True
         _require_the_extra()
-        from lmi_runtime.stress.explore import explore as search
+        from lmi_runtime.stress.exploring import explore as search
 
         self._calls += 1
         suffix = f" ({self._calls})" if self._calls > 1 else ""
@@ -281,16 +281,17 @@ class _Run:
         __tracebackhide__ = True
         from lmi_runtime.stress.failures import StressFailure, StressWarning
         from lmi_runtime.stress.model import Verdict
-        from lmi_runtime.stress.report import summary
 
         if report.verdict is Verdict.PASSED and not report.findings:
             return report
         page = self._write_page(report)
         if report.verdict is Verdict.INCONCLUSIVE and allow_inconclusive:
-            self._skip(_one_line(summary(report)))
+            self._skip(_headline(report))
         if report.verdict is not Verdict.PASSED or fail_on_warning:
             raise StressFailure(self._told(report, page), report)
-        warnings.warn(StressWarning(self._told(report, page), report), stacklevel=2)
+        warning = StressWarning(self._told(report, page), report)
+        line = self._item.location[1] or 0
+        warnings.warn_explicit(warning, None, str(self._item.path), line + 1)
         return report
 
     def _told(self, report: Report, page: Path | None) -> str:
@@ -367,14 +368,22 @@ def pytest_runtest_makereport(
     if told is None or item.config.option.fulltrace:
         return outcome
     from lmi_runtime.stress.failures import StressFailure, StressWarning
-    from lmi_runtime.stress.report import summary
 
     if isinstance(call.excinfo.value, StressFailure | StressWarning):
         shown: Any = call.excinfo.getrepr(style="value")
         if shown.reprcrash is not None:
-            shown.reprcrash.message = _one_line(summary(told))
+            shown.reprcrash.message = _headline(told)
         outcome.longrepr = shown
     return outcome
+
+
+def _headline(report: Report) -> str:
+    """For pytest's short summary, which names the test itself."""
+    from lmi_runtime.stress.report import summary
+
+    for finding in report.findings:
+        return _one_line(f"{finding.oracle}: {finding.sentence}")
+    return _one_line(summary(report)).removeprefix(f"{report.subject}: ")
 
 
 def _one_line(text: str) -> str:

@@ -18,7 +18,7 @@ from lmi_runtime.errors import ConfigurationError, UnsupportedMode
 from lmi_runtime.handlers import HandlerSpec, Style, load
 from lmi_runtime.model import Invocation
 from lmi_runtime.stress.control import controlled
-from lmi_runtime.stress.explore import GranularityName, granularities_of, report_of
+from lmi_runtime.stress.exploring import GranularityName, granularities_of, report_of
 from lmi_runtime.stress.model import Report
 from lmi_runtime.stress.program import RunOptions
 from lmi_runtime.stress.search import Progress, SearchSettings, decode

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lmi_runtime.stress import events
     from lmi_runtime.stress.control import controlled
     from lmi_runtime.stress.declare import reproduce_failure, stress_test
-    from lmi_runtime.stress.explore import explore
+    from lmi_runtime.stress.exploring import explore
     from lmi_runtime.stress.failures import StressFailure, StressWarning
     from lmi_runtime.stress.model import Finding, Granularity, Report, Verdict
     from lmi_runtime.stress.search.tokens import TokenError
@@ -44,7 +44,7 @@ _HOME = {
     "Verdict": "model",
     "controlled": "control",
     "events": "events",
-    "explore": "explore",
+    "explore": "exploring",
     "reproduce_failure": "declare",
     "stress_test": "declare",
 }

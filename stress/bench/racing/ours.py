@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from lmi_runtime.stress.callables import CallableProgram
 from lmi_runtime.stress.control import controlled, execute
-from lmi_runtime.stress.explore import search_under_control
+from lmi_runtime.stress.exploring import search_under_control
 from lmi_runtime.stress.model import Granularity
 from lmi_runtime.stress.program import Chooser, Execution, RunOptions
 from lmi_runtime.stress.search import (
