@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from lmi_runtime.stress.failures import StressFailure, StressWarning
     from lmi_runtime.stress.model import Finding, Granularity, Report, Verdict
     from lmi_runtime.stress.search.tokens import TokenError
+    from lmi_runtime.stress.tools import LyingLock, Sequencer
 
 __all__ = [
     "Finding",
     "Granularity",
+    "LyingLock",
     "Report",
+    "Sequencer",
     "StressFailure",
     "StressWarning",
     "TokenError",
@@ -37,7 +40,9 @@ __all__ = [
 _HOME = {
     "Finding": "model",
     "Granularity": "model",
+    "LyingLock": "tools",
     "Report": "model",
+    "Sequencer": "tools",
     "StressFailure": "failures",
     "StressWarning": "failures",
     "TokenError": "search.tokens",

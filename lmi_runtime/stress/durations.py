@@ -22,7 +22,7 @@ def parse_duration(text: str) -> float:
         seconds = float(text)
     else:
         parts = list(_PART.finditer(text))
-        if "".join(part.group() for part in parts) != text:
+        if not parts or "".join(part.group() for part in parts) != text:
             raise ValueError(f"{text!r} is not a time such as 60s, 2m or 1m30s")
         seconds = sum(float(part[1]) * _UNITS_S[part[2]] for part in parts)
     if not 0 < seconds < float("inf"):
