@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -148,7 +148,7 @@ def _subject(
         name=reference,
         module=module,
         mode=mode,
-        adapt=partial(_adapt, reference, root),
+        adapt=_Adapter(reference, root),
         cancel=options.cancel,
         mark=options.mark,
         invariant=options.invariant,
@@ -169,23 +169,33 @@ def _mode(asked: Mode | None, spec: HandlerSpec) -> Mode:
 # ------------------------------------------------------------------ one invocation
 
 
-def _adapt(reference: str, root: str, module: ModuleType, delivery: Delivery) -> Callable[[], Any]:
-    """What serves a delivery, as the runtime would: from bytes to bytes, in its own context."""
-    spec = _spec_in(module, reference, root)
-    body = json.dumps(delivery.event).encode()
-    return (_served_async if spec.style.is_async else _served)(spec, delivery, body)
+class _Adapter:
+    """
+    Makes what serves a delivery, as the runtime would: from bytes to bytes, in its own context.
 
+    Thread safety: the thread that explores.
+    """
 
-def _spec_in(module: ModuleType, reference: str, root: str) -> HandlerSpec:
-    import sys
+    def __init__(self, reference: str, root: str) -> None:
+        self._reference = reference
+        self._root = root
+        self._last: tuple[ModuleType, HandlerSpec] | None = None
 
-    loaded = sys.modules.get(module.__name__)
-    sys.modules[module.__name__] = module
-    try:
-        return load(reference, root).spec
-    finally:
-        if loaded is not None:
-            sys.modules[module.__name__] = loaded
+    def __call__(self, module: ModuleType, delivery: Delivery) -> Callable[[], Any]:
+        spec = self._spec_in(module)
+        body = json.dumps(delivery.event).encode()
+        return (_served_async if spec.style.is_async else _served)(spec, delivery, body)
+
+    def _spec_in(self, module: ModuleType) -> HandlerSpec:
+        if self._last is None or self._last[0] is not module:
+            loaded = sys.modules.get(module.__name__)
+            sys.modules[module.__name__] = module  # of several copies, this one
+            try:
+                self._last = module, load(self._reference, self._root).spec
+            finally:
+                if loaded is not None:
+                    sys.modules[module.__name__] = loaded
+        return self._last[1]
 
 
 def _served(spec: HandlerSpec, delivery: Delivery, body: bytes) -> Callable[[], Any]:

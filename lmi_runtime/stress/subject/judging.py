@@ -84,34 +84,51 @@ def plain(path: str) -> str:
     return _CANARY.sub("", path)
 
 
-def holder_of(state: Mapping[str, Tree], owner: Tokens) -> str:
-    """The first path in the modules' state at which a token of `owner` is kept."""
-    needles = tuple(needle for needle, _ in owner.needles())
+def holder_of(state: Mapping[str, Tree], owner: Tokens, kind: str) -> str:
+    """
+    Where the modules keep a token of `owner`, or an empty string.
+
+    What is kept under a key of the owner's own is kept well, and is not what is looked for.
+
+    Args:
+        state: Of the modules, by path.
+        owner: Whose token turned up elsewhere.
+        kind: What kind of token.
+    """
+    needles = tuple(needle for needle, what in owner.needles() if what == kind)
+    every = tuple(needle for needle, _ in owner.needles())
     for path, tree in state.items():
-        found = _path_to(tree, path, needles)
+        found = _path_to(tree, path, needles, every)
         if found is not None:
             return plain(found)
     return ""
 
 
-def _path_to(tree: Tree, path: str, needles: tuple[str, ...]) -> str | None:
+def _path_to(
+    tree: Tree, path: str, needles: tuple[str, ...], own: tuple[str, ...] = ()
+) -> str | None:
+    """The attribute or the container that holds a needle, but for entries under keys of `own`."""
     if isinstance(tree, str):
         return path if _holds(tree, needles) else None
     if not isinstance(tree, Node):
         return None
     if tree.kind == "leaf":
         return path if _holds(tree.text, needles) else None
-    for step, part in _steps(tree):
-        if _path_to(part, path, needles) is not None:
-            # A container is named as a whole: its keys change with every invocation.
-            return path if tree.kind != "object" else _path_to(part, f"{path}.{step}", needles)
+    for key, part in _steps(tree):
+        if own and tree.kind == "dict" and _holds(_key_text(key), own):
+            continue
+        step = f"{path}.{key}" if tree.kind == "object" else path
+        # A container is named as a whole: its keys change with every invocation.
+        found = _path_to(part, step, needles, own)
+        if found is not None:
+            return found
     return None
 
 
-def _steps(tree: Node) -> Iterator[tuple[str, Tree]]:
+def _steps(tree: Node) -> Iterator[tuple[Tree, Tree]]:
     for part in tree.parts:
         if tree.kind in ("dict", "object"):
-            yield str(part[0]), part[1]
+            yield part[0], part[1]
         else:
             yield "", part
 

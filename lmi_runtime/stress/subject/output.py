@@ -115,7 +115,7 @@ def captured(output: Output) -> Iterator[None]:
     streams = sys.stdout, sys.stderr
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    sys.stdout, sys.stderr = _Stream(output, streams[0]), _Stream(output, streams[1])  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Stream(output, streams[0]), _Stream(output, streams[1])
     ours = logging.StreamHandler(sys.stdout)
     ours.setFormatter(logging.Formatter("[%(levelname)s]\t%(message)s"))
     root.handlers[:] = [ours]

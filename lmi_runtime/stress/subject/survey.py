@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from lmi_runtime.stress.program import Complaint, Execution, RunOptions
 from lmi_runtime.stress.search import Scripted
 from lmi_runtime.stress.search.facts import Execute
 from lmi_runtime.stress.subject.facts import Subject
-from lmi_runtime.stress.subject.program import HandlerProgram, Known
+from lmi_runtime.stress.subject.program import HandlerProgram
 from lmi_runtime.stress.subject.stage import Stage
 from lmi_runtime.stress.world import Tree
 
@@ -23,12 +23,16 @@ __all__ = ["Survey"]
 _MOST_COMPARED = 4
 """Invocations at once for which all serial orders are run: 24 of them."""
 
-_MANY = (100, 300, 1100)
+_MANY = (60, 300)
 """Invocations after which what is bounded has stopped growing; more only if the last still grew."""
 
 _FIRST_PATIENCE_S = 10.0
 """For runs that may import libraries for the first time."""
 
+_BY_ITSELF = (
+    "running the same invocations in the same order gives another value each time "
+    "(datetime.now() and clocks in C code are not under control)"
+)
 _GROWS = 0.8
 _LEVELS = (1, 2, 0)
 _Events = tuple[Any, ...]
@@ -117,10 +121,10 @@ class Survey:
 
     def _alike(self, event: Any, number: int) -> HandlerProgram | None:
         program = HandlerProgram(
-            self.subject, self.stage, (event,) * number, 0, one_tenant=True, known=Known()
+            self.subject, self.stage, (event,) * number, 0, one_tenant=True, measured=True
         )
         done = self._serial(program, tuple(range(number)))
-        return None if done.uncontrolled or done.complaints and not program.state else program
+        return None if done.uncontrolled or done.complaints else program
 
     def _judge_growth(self, event: Any, sizes: Sequence[dict[str, int]]) -> None:
         suspects = {each.path for each in growing(sizes)}
@@ -179,8 +183,7 @@ class Survey:
         natural = tuple(range(number))
         self._serial(program, natural)
         self._serial(program, natural)
-        self._name_mask(program, frozenset(), "running the same invocations in the same order "
-                        "gives another value each time (datetime.now() and clocks in C code are not under control)")  # fmt: skip
+        self._name_mask(program, frozenset(), _BY_ITSELF)
         before = known.references.mask
         program.jitter = True
         try:
