@@ -6,8 +6,9 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from lmi_runtime.cli.arguments import duration, natural, positive
@@ -253,7 +254,7 @@ def _search(arguments: argparse.Namespace) -> Report:
     root = Path.cwd()
     options = _options(arguments, root)
     events = _events(arguments, root)
-    with progress_line() as advance:
+    with _hypothesis_home(options.examples), progress_line() as advance:
         report = stress_handler(
             arguments.handler,
             events,
@@ -343,6 +344,19 @@ def _schema(path: Path) -> Any:
 
 
 # ------------------------------------------------------------------------- afterwards
+
+
+@contextlib.contextmanager
+def _hypothesis_home(directory: Path | None) -> Iterator[None]:
+    """Hypothesis keeps things as well; all of it in one directory, or in none of the user's."""
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    with contextlib.ExitStack() as stack:
+        set_hypothesis_home_dir(directory or stack.enter_context(TemporaryDirectory()))
+        try:
+            yield
+        finally:
+            set_hypothesis_home_dir(None)
 
 
 def _hide_examples(directory: Path | None) -> None:
