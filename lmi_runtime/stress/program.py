@@ -17,6 +17,7 @@ __all__ = [
     "Participant",
     "Program",
     "RunOptions",
+    "Touched",
 ]
 
 
@@ -121,6 +122,23 @@ class Decision(NamedTuple):
     site: int
 
 
+class Touched(NamedTuple):
+    """
+    Somebody touched a piece of state.
+
+    Attributes:
+        decisions: How many decisions there had been.
+        actor: Who.
+        where: Identity of the owner, and the key; the same piece has the same in one run.
+        writes: It was not only read.
+    """
+
+    decisions: int
+    actor: int
+    where: tuple[int, str | None]
+    writes: bool
+
+
 class Chooser(Protocol):
     """
     Chooses at every decision of one run.
@@ -184,6 +202,9 @@ class Execution:
         hot: Sites that touched state which several actors touched, one of them writing; when
             recorded.
         places: Of the sites in `decisions`; when recorded.
+        threads: How many real threads took part, the one of an event loop included; while there
+            is one alone, where threads may be preempted makes no difference.
+        touches: State that was touched, in order; when recorded.
     """
 
     complaints: tuple[Complaint, ...] = ()
@@ -196,3 +217,5 @@ class Execution:
     steps: tuple[Step, ...] = ()
     hot: frozenset[int] = frozenset()
     places: Mapping[int, Place] = field(default_factory=dict)
+    threads: int = 0
+    touches: tuple[Touched, ...] = ()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmi_runtime.stress.control.naming import name_of
 from lmi_runtime.stress.model import Access, ActorInfo, Place, Step, StepKind
+from lmi_runtime.stress.program import Touched
 
 if TYPE_CHECKING:
     from lmi_runtime.stress.control.actors import Actor
@@ -53,6 +54,7 @@ class Recorder:
         self._deviates = False
         # Sites of decisions, by what was touched between them and the actor's next decision.
         self._touched: dict[tuple[int, str | None], dict[int, set[tuple[int, bool]]]] = {}
+        self.touches: list[Touched] = []
         self.people: dict[int, ActorInfo] = {}
 
     # ------------------------------------------------------------------ while it runs
@@ -67,7 +69,9 @@ class Recorder:
             where = (access.location.owner, access.location.key)
             by_actor = self._touched.setdefault(where, {})
             who = by_actor.setdefault(actor.speaker, set())
-            who.add((actor.last_site, access.mode != "read"))
+            writes = access.mode != "read"
+            who.add((actor.last_site, writes))
+            self.touches.append(Touched(len(self.run.decisions), actor.speaker, where, writes))
         self._add(
             actor, "run", site.code, site.line, site.label, tuple(accesses), None, "", site.offset
         )

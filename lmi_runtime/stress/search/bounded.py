@@ -32,6 +32,7 @@ class BoundedSearch:
     Attributes:
         active: Granularities on which failures are still wanted.
         longest: Most decisions in one run, by granularity.
+        undisturbed: The run without deviations, recorded, once there was one.
 
     Thread safety: one thread, the one that explores.
     """
@@ -50,6 +51,7 @@ class BoundedSearch:
             each: {} for each in settings.granularities
         }
         self._threads = False
+        self.undisturbed: Execution | None = None
         self.active = list(settings.granularities)
         self.longest = dict.fromkeys(settings.granularities, 0)
 
@@ -92,7 +94,11 @@ class BoundedSearch:
         return sorted(scores, key=lambda each: (scores[each], each))
 
     def _is_twin(self, granularity: Granularity) -> bool:
-        """No two threads were ever met, so where they may be preempted makes no difference."""
+        """
+        No two threads were ever met, so where they may be preempted makes no difference.
+
+        Should a later run meet two, this granularity is searched on its own from then on.
+        """
         first = self._settings.granularities[0]
         return granularity is not first and not self._threads and self._recorded[first] > 0
 
@@ -173,7 +179,8 @@ class BoundedSearch:
         ranking = self._rankings[granularity]
         ranking.learn(execution)
         self._recorded[granularity] += 1
-        self._threads |= sum(each.kind != "task" for each in execution.actors) > 1
+        if self.undisturbed is None and not execution.taken:
+            self.undisturbed = execution
         if not execution.complaints:
             self._runner.expect(granularity, execution.points)
         points = self._points[granularity]
@@ -183,9 +190,7 @@ class BoundedSearch:
     def judged(self, execution: Execution, granularity: Granularity, name: str) -> Find | None:
         """Look at a run, whoever chose it: a find, if it failed in a way not reported yet."""
         self.longest[granularity] = max(self.longest[granularity], len(execution.decisions))
-        if not self._threads:
-            kinds = {each.kind for each in execution.decisions}
-            self._threads = "preempt" in kinds or "forced" in kinds
+        self._threads |= execution.threads > 1
         if execution.uncontrolled:
             for each in execution.complaints:
                 self._ledger.note(f"A run that was not under control failed: {each.sentence}")

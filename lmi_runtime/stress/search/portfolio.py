@@ -11,6 +11,7 @@ from typing import Any
 from lmi_runtime.stress.model import Coverage, Granularity, Schedule
 from lmi_runtime.stress.program import Chooser, Execution, Program
 from lmi_runtime.stress.search.bounded import BoundedSearch
+from lmi_runtime.stress.search.bursts import Burst, Order, bursts
 from lmi_runtime.stress.search.chooser import Pct, RandomWalk, Scripted
 from lmi_runtime.stress.search.facts import Execute, SearchResult, SearchSettings
 from lmi_runtime.stress.search.generated import draw_schedules
@@ -31,6 +32,11 @@ _FIRST_PASS = {0: 0.05, 1: 0.25}
 """Share of the budget for a level until the random searches had their turn."""
 
 _FIRST_PASS_LEAST = 48
+
+_FIRST_BURSTS = 6
+"""Before single deviations have their turn, and then as many as this:"""
+
+_MOST_BURSTS = 40
 
 _MOST_PARTICIPANTS = 1000
 
@@ -163,7 +169,12 @@ class Portfolio:
         every = self._settings.granularities
         # Without preemptions all granularities are alike, so the others need not be asked yet.
         yield from self._first_pass(0, share, on=every[:1])
-        for below in (PROMISING, COLD, inf):
+        undisturbed = self._bounded.undisturbed
+        orders = bursts(undisturbed) if undisturbed is not None else ()
+        yield from self._bursts(orders[:_FIRST_BURSTS])
+        yield from self._first_pass(1, share, every, PROMISING)
+        yield from self._bursts(orders[_FIRST_BURSTS:_MOST_BURSTS])
+        for below in (COLD, inf):
             yield from self._first_pass(1, share, every, below)
 
     def _first_pass(
@@ -171,6 +182,14 @@ class Portfolio:
     ) -> Iterator[Find]:
         most = int(_FIRST_PASS[level] * share * self._settings.max_schedules)
         yield from self._bounded.sweep(level, max(_FIRST_PASS_LEAST, most), on=on, below=below)
+
+    def _bursts(self, orders: Sequence[Order]) -> Iterator[Find]:
+        """One task of an event loop before all others: what takes turns needs many deviations."""
+        for order in orders:
+            granularity = self._bounded.turns()[0]
+            find = self._by_chance(Burst(order), granularity, "burst")
+            if find is not None:
+                yield find
 
     def _replayed(self, replay: Replay) -> Find | None:
         def run(chooser: Chooser, record: bool) -> Execution:

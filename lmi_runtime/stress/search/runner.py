@@ -14,6 +14,9 @@ __all__ = ["OutOfControl", "Runner", "Spent", "complaint_like"]
 _UNCONTROLLED_RUNS = 3
 _GRACE = 0.1
 
+_MOST_REMEMBERED = 200_000
+"""Decisions of runs that need not be made again, all together."""
+
 
 class Spent(Exception):
     """No run is left in the budget."""
@@ -42,6 +45,9 @@ class Runner:
         self.searches: dict[str, int] = {}
         self.uncontrolled: dict[str, None] = {}  # a set that keeps its order
         self._escaped = 0
+        # By identity of the program, which is kept so that no identity is used twice.
+        self._made: dict[tuple[int, Granularity, Schedule], tuple[Program, Execution]] = {}
+        self._remembered = 0
 
     @property
     def seconds(self) -> float:
@@ -105,7 +111,14 @@ class Runner:
         )
         if execution.uncontrolled:
             self.escaped(*execution.uncontrolled)
+        elif serial is None:
+            self._remember(program, granularity, execution)
         return execution
+
+    def _remember(self, program: Program, granularity: Granularity, execution: Execution) -> None:
+        self._remembered += len(execution.decisions)
+        if self._remembered <= _MOST_REMEMBERED:
+            self._made[id(program), granularity, execution.taken] = program, execution
 
     def escaped(self, *sentences: str) -> None:
         """A run proves nothing, and why."""
@@ -121,7 +134,10 @@ class Runner:
         *,
         record: bool = False,
     ) -> Execution:
-        """One run along `schedule`; see `run`."""
+        """One run along `schedule`, made now or before; see `run`."""
+        known = self._made.get((id(program), granularity, schedule))
+        if known is not None and (known[1].steps or not record):
+            return known[1]
         return self.run(program, Scripted(schedule), granularity, search, record=record)
 
     def expect(self, granularity: Granularity, points: int) -> None:

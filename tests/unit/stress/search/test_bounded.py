@@ -72,7 +72,8 @@ def test_forced_choices_are_free_and_complete() -> None:
 def test_an_event_loop_has_every_order_of_its_tasks() -> None:
     engine = Engine()
     result = search(Toy([steps(1)] * 3, is_loop=True), engine, SearchSettings(max_schedules=10_000))
-    assert engine.runs == len(set(engine.orders)) == 90
+    in_order = engine.runs - result.coverage.searches["burst"]
+    assert in_order < len(set(engine.orders)) == 90
     assert result.coverage.stopped_by == "exhausted"
 
 

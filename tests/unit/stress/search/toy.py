@@ -110,6 +110,7 @@ class _Run:
             if each.chosen != each.options[0]
         )
         result.ended = tuple(Ended() for _ in self.bodies)
+        result.threads = 1 if self.program.is_loop else len(self.bodies)
         if self.options.record:
             kind: Literal["task", "thread"] = "task" if self.program.is_loop else "thread"
             result.actors = tuple(
