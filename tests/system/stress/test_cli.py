@@ -75,6 +75,7 @@ def last_line(text: str) -> str:
     return text.rstrip().rpartition("\n")[2]
 
 
+@pytest.mark.slow
 def test_race_is_found_kept_and_replayed_until_it_is_mended(lmi: Lmi, tmp_path: Path) -> None:
     found = lmi("app.handler")
 
@@ -128,6 +129,7 @@ def test_nothing_proven_has_a_status_of_its_own(lmi: Lmi, tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.slow
 def test_events_are_made_up_for_a_source_or_by_a_schema(lmi: Lmi, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(RACY.replace('event["user"]', 'event["Records"][0]["body"]'))
     schema = {"type": "object", "required": ["user"], "properties": {"user": {"type": "string"}}}

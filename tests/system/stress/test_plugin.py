@@ -206,13 +206,20 @@ async def test_counter(explore):
     assert counts(done) == "1 passed"
 
 
-def test_options_overrule_tests_and_pages_are_written(run: Run, tmp_path: Path) -> None:
-    done = run(RACE, "--lmi-stress-seed=7", "--lmi-stress-budget=1m", "--lmi-stress-html=pages")
+def test_seed_is_taken_and_pages_are_written(run: Run, tmp_path: Path) -> None:
+    done = run(RACE, "--lmi-stress-seed=7", "--lmi-stress-html=pages")
 
     assert "seed 7;" in done.stdout
     (page,) = (tmp_path / "pages").iterdir()
     assert f"page: {page}\n" in done.stdout
     assert page.read_text().startswith("<!doctype html>")
+
+
+def test_budget_of_the_command_line_overrules_that_of_a_test(run: Run) -> None:
+    tests = "def test_counter(explore):\n    explore(Counter, [sound] * 2, budget_s=1e-9)\n"
+
+    assert counts(run(tests)) == "1 failed"
+    assert counts(run(tests, "--lmi-stress-budget=1m")) == "1 passed"
 
 
 @pytest.mark.parametrize(
