@@ -8,6 +8,8 @@ A comment right above a block says how it is run; readers do not see it:
   is an error type. ``=>`` compares text.
 - ``<!-- served: app.handle -->``: the block runs while that handler is served, at the address it
   names, ``http://127.0.0.1:9000``.
+- ``<!-- part of: PATH -->``: the lines are lines of a file of the examples, in the same order; a
+  line of ``...`` stands for what was left out, one with a ``$`` for the command.
 - ``<!-- not run: REASON -->``: counted by a test.
 
 A block with a title, or with a file name as its first comment, is also a file of that name for
@@ -31,7 +33,9 @@ PAGES = (REPOSITORY / "README.md", *sorted((DOCS / "pages").rglob("*.md")))
 _FENCE = re.compile(r"(?P<indent> *)(?P<ticks>`{3,})(?P<language>\w*) *(?P<rest>[^`]*)\Z")
 _TITLE = re.compile(r'title="(?P<name>[^"]+)"')
 _FIRST_COMMENT = re.compile(r"# (?P<name>[\w/]+\.py)\n")
-_DIRECTIVE = re.compile(r"\s*<!--\s*(?P<name>call|served|not run)\s*:?\s*(?P<value>.*?)\s*-->\s*\Z")
+_DIRECTIVE = re.compile(
+    r"\s*<!--\s*(?P<name>call|served|part of|not run)\s*:?\s*(?P<value>.*?)\s*-->\s*\Z"
+)
 _SNIPPET = re.compile(r'^ *--8<-- "(?P<name>[^"]+)" *$', re.MULTILINE)
 
 

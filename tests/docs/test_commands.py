@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from lmi_runtime import bootstrap, cli
-from lmi_runtime.cli import invoke, load, run
+from lmi_runtime.cli import invoke, load, run, stress
 from tests.docs.blocks import PAGES, REPOSITORY, Block, all_blocks
 from tests.support.repository import pyproject
 
@@ -39,7 +39,7 @@ def _commands() -> list[tuple[str, list[str]]]:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_executed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for command in (run, invoke, load):
+    for command in (run, invoke, load, stress):
         monkeypatch.setattr(command, "_execute", lambda arguments: 0)
     monkeypatch.setattr(bootstrap, "run", lambda handler, mode=None: 0)
 
@@ -60,7 +60,7 @@ def _check(words: list[str]) -> bool:
         case ["python", "-m", module, *_] if module.startswith("stress."):
             path = REPOSITORY.joinpath(*module.split("."))
             return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
-        case ["python", "-m", ("build" | "compileall"), *_]:
+        case ["pytest", *_] | ["python", "-m", ("build" | "compileall" | "pytest"), *_]:
             return True
         case ["pip", "install", *packages]:
             return all(map(_is_installable, packages))

@@ -21,8 +21,8 @@ PAGE = DOCS / "pages"
 _VARIABLE = re.compile(
     r"_?(?:AWS_(?:LAMBDA|EXECUTION)|LMI|LAMBDA|LAMBDA_TELEMETRY)_[A-Z_]+|_HANDLER|_X_AMZN_TRACE_ID"
 )
-# Written for its children by the emulator, which stands for the platform.
-_WRITERS = ("emulator/",)
+# Written by the emulator and by the stress harness, which stand for the platform.
+_WRITERS = ("emulator/", "stress/")
 
 
 def _text(page: str) -> str:
@@ -77,7 +77,7 @@ def _options(command: str) -> list[str]:
     return [name for name in re.findall(r"(?<![\w-])--[a-z]+", help_text) if name != "--help"]
 
 
-@pytest.mark.parametrize("command", ["run", "invoke", "load"])
+@pytest.mark.parametrize("command", ["run", "invoke", "load", "stress"])
 def test_every_option_of_a_command_is_documented(command: str) -> None:
     section = _text("configuration").split(f"| `lmi {command} ")[1].split("\n\n")[0]
 

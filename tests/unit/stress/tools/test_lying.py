@@ -125,6 +125,17 @@ def test_pretends_to_be_free_and_is_not_released_by_whom_it_lied_to() -> None:
     assert not lock.locked()
 
 
+def test_one_lie_is_given_back_once() -> None:
+    lock = LyingLock()
+    lock.pretend_free()
+    with lock:
+        assert not lock.locked()
+
+    with lock:
+        assert lock.locked()
+    assert not lock.locked()
+
+
 def test_wraps_a_lock_that_is_there() -> None:
     real = threading.RLock()
     lock = LyingLock(real)
