@@ -13,6 +13,7 @@ import time
 __all__ = [
     "RawLock",
     "RawRLock",
+    "RawRLockType",
     "get_ident",
     "monotonic",
     "perf_counter",
@@ -22,6 +23,7 @@ __all__ = [
 
 RawLock = _thread.allocate_lock
 RawRLock = threading.RLock
+RawRLockType = _thread.RLock  # what `functools` and others bind directly
 get_ident = _thread.get_ident
 start_thread = _thread.start_new_thread
 monotonic = time.monotonic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ _MANY = (60, 300)
 _FIRST_PATIENCE_S = 10.0
 """For runs that may import libraries for the first time."""
 
+_OF_ONE = re.compile(r"result of invocation \d+")
 _BY_ITSELF = (
     "running the same invocations in the same order gives another value each time "
     "(datetime.now() and clocks in C code are not under control)"
@@ -206,7 +208,7 @@ class Survey:
         self, program: HandlerProgram, before: frozenset[tuple[str, ...]], why: str
     ) -> None:
         for steps in sorted(program.known.references.mask - before):
-            path = "".join(steps).replace("result of invocation ", "the result of invocation ")
+            path = _OF_ONE.sub("results", "".join(steps))
             self.notes[f"Not compared: {path}; {why}."] = None
 
     def _serial(
