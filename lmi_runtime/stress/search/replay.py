@@ -110,8 +110,9 @@ def reproduce(replay: Replay, run: Callable[[Chooser, bool], Execution]) -> Exec
     The run that a replay describes, as near as this Python version and this source allow.
 
     The version that made it follows the schedule as it is. Another one finds its way by the
-    keys: a site has no place until a recorded run has passed it, so each run may reach one
-    deviation more than the one before, until all have taken place or nothing new is seen.
+    keys, operations counted apart first, then all that is on one line: what one version does in
+    an operation of its own, another may do in a call like any other. The run that fails is the
+    one that was meant.
 
     Args:
         replay: From `decode`.
@@ -120,18 +121,40 @@ def reproduce(replay: Replay, run: Callable[[Chooser, bool], Execution]) -> Exec
     execution = run(Scripted(replay.schedule), True)
     if replay.python in ("", python_version()) and _same(execution, replay):
         return execution
+    followed = []
     for labels in (True, False):
-        places = dict(execution.places)
-        while True:
-            chooser = Replayer(replay, places, labels=labels)
-            attempt = run(chooser, True)
-            known = len(places)
-            places.update(attempt.places)
-            if not chooser.missed:
-                return attempt
-            if len(places) == known:
-                break
-    return execution
+        attempt = _follow(replay, run, execution.places, labels=labels)
+        if attempt is None:
+            continue
+        if attempt.complaints:
+            return attempt
+        followed.append(attempt)
+    return execution if execution.complaints or not followed else followed[0]
+
+
+def _follow(
+    replay: Replay,
+    run: Callable[[Chooser, bool], Execution],
+    known: Mapping[int, Place],
+    *,
+    labels: bool,
+) -> Execution | None:
+    """
+    The run in which all deviations take place, if there is one.
+
+    A site has no place until a recorded run has passed it, so each run may reach one deviation
+    more than the one before, until all have taken place or nothing new is seen.
+    """
+    places = dict(known)
+    while True:
+        chooser = Replayer(replay, places, labels=labels)
+        attempt = run(chooser, True)
+        if not chooser.missed:
+            return attempt
+        before = len(places)
+        places.update(attempt.places)
+        if len(places) == before:
+            return None
 
 
 def _same(execution: Execution, replay: Replay) -> bool:

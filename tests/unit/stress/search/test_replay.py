@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lmi_runtime.stress.model import Deviation, Granularity, Place
-from lmi_runtime.stress.program import Chooser, Decision, Execution, RunOptions
+from lmi_runtime.stress.program import Chooser, Complaint, Decision, Execution, RunOptions
 from lmi_runtime.stress.search import Replay, Replayer, make_replay, reproduce, search
 from lmi_runtime.stress.search.tokens import Key
 from tests.unit.stress.search.toy import Engine, Toy
@@ -130,3 +130,23 @@ def test_a_deviation_without_a_place_is_found_by_its_visit() -> None:
     assert chooser.missed == {0}
     assert chooser.choose("forced", 2, 5, (0, 1), -1) == 1
     assert chooser.missed == set()
+
+
+def test_of_two_places_that_fit_the_one_that_fails_was_meant() -> None:
+    """Here all three operations of the line have one label; the maker's first had its own."""
+    places = {site: Place("app.py", 2, "handler", site, "after call") for site in (7, 8)}
+    key = Key("handler", 2, "after call", nth=1, nth_on_line=2)
+    replay = Replay("", FREE[0], (Deviation("preempt", 0, 9, 1),), (key,), python="3.99")
+
+    def run(chooser: Chooser, record: bool) -> Execution:
+        decisions = [
+            Decision("preempt", 0, at, (0, 1), chooser.choose("preempt", 0, at, (0, 1), site), site)
+            for at, site in enumerate((7, 8, 8))
+        ]
+        taken = tuple(
+            Deviation("preempt", 0, each.visit, 1) for each in decisions if each.chosen == 1
+        )
+        wrong = (Complaint("invariant", "Wrong."),) if [each.visit for each in taken] == [2] else ()
+        return Execution(wrong, decisions, taken, places=places)
+
+    assert reproduce(replay, run).complaints

@@ -1,0 +1,1 @@
+"""Failing schedules that are replayed in every test run, on every Python."""
