@@ -41,7 +41,7 @@ def run(shop: Path, *words: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, *words],
         cwd=shop,
-        env={**os.environ, "COLUMNS": "100", "PYTHONPATH": str(EXAMPLES.parents[1])},
+        env={**os.environ, "COLUMNS": "88", "PYTHONPATH": str(EXAMPLES.parents[1])},
         capture_output=True,
         text=True,
         timeout=100,
