@@ -105,7 +105,7 @@ def test_tests_of_the_examples(shop: Path, example: str, code: int) -> None:
     if code:
         lines = told.splitlines(keepends=True)
         first = next(n for n, line in enumerate(lines) if line.startswith("____"))
-        last = next(n for n, line in enumerate(lines) if "short test summary" in line)
+        last = next(n for n, line in enumerate(lines) if n > first and line.startswith("===="))
         kept = "".join(lines[first:last])
         if os.environ.get("LMI_UPDATE_SNAPSHOTS"):
             shown.write_text(kept)
