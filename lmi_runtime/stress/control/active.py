@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from lmi_runtime.stress.control.actors import Actor
+from lmi_runtime.stress.control.actors import Actor, Unwind
 from lmi_runtime.stress.control.raw import get_ident
 
 if TYPE_CHECKING:
     from lmi_runtime.stress.control.scheduler import Scheduler
 
-__all__ = ["Stage", "caller", "put_active", "put_stage", "scheduler", "stage"]
+__all__ = ["Stage", "caller", "found", "lose", "put_active", "put_stage", "scheduler", "stage"]
 
 
 class Stage:
@@ -27,7 +27,15 @@ class Stage:
     def __init__(self, clock: float, seed: int) -> None:
         self.ident = get_ident()
         self.clock = clock
-        self.chance = random.Random(seed)
+        self._seed = seed
+        self._chance: random.Random | None = None
+
+    @property
+    def chance(self) -> random.Random:
+        """What is drawn here; made when it is first needed."""
+        if self._chance is None:
+            self._chance = random.Random(self._seed)
+        return self._chance
 
 
 _stage: Stage | None = None  # exploring thread
@@ -57,13 +65,32 @@ def stage() -> Stage | None:
     return now if now is not None and now.ident == get_ident() else None
 
 
+_lost: set[int] = set()  # threads that a run was ended without; they leave by themselves
+
+
+def lose(ident: int) -> None:
+    """Its run is over, but this thread has not come back; exploring thread only."""
+    _lost.add(ident)
+
+
+def found(ident: int) -> None:
+    """This thread has come back, and ends."""
+    _lost.discard(ident)
+
+
 def caller() -> tuple[Scheduler, Actor] | None:
-    """The run and the actor that is calling; None in a thread that is not controlled."""
+    """
+    The run and the actor that is calling; None in a thread that is not controlled.
+
+    Raises:
+        Unwind: In a thread whose run was ended without it.
+    """
     run = _active
-    if run is None:
-        return None
-    actor = run.running
-    # Only the holder of the baton runs, so this is a check and not a search.
-    if actor is None or actor.ident != get_ident():
-        return None
-    return run, actor
+    if run is not None:
+        actor = run.running
+        # Only the holder of the baton runs, so this is a check and not a search.
+        if actor is not None and actor.ident == get_ident():
+            return run, actor
+    if _lost and get_ident() in _lost:
+        raise Unwind
+    return None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Literal
 
 from lmi_runtime.stress.control.raw import RawLock
 
 __all__ = ["Actor", "Unwind", "Waiting"]
+
+
+trace: Any = None
+"""What `sys.settrace` is given in actors, where it is used at all; written once."""
 
 
 class Unwind(BaseException):
@@ -61,16 +67,22 @@ class Actor:
         "is_loop",
         "is_participant",
         "last_site",
+        "looked_at",
         "loop_visits",
+        "lost",
         "name",
+        "napped_at",
+        "naps",
         "number",
         "pending_call",
         "plan",
         "result",
         "speaker",
         "spins",
+        "still",
         "thread",
         "timed_out",
+        "unwinds",
         "visits",
         "waiting",
     )
@@ -88,6 +100,7 @@ class Actor:
         self.is_loop = False
         self.entered = False
         self.done = False
+        self.lost = False  # its run was ended without it
         self.finished = False  # its own doing: it was not unwound
         self.result: Any = None
         self.error: BaseException | None = None
@@ -104,8 +117,22 @@ class Actor:
         # Under whose number its steps are recorded: its own, or that of the task a loop runs.
         self.speaker = number
         self.spins = 0
+        self.unwinds = 0
         self.idle_spins = 0
         self.busy = False  # it has changed something since its last backward jump
+
+        self.naps = 0  # sleeps in a row between which nobody else ran
+        self.napped_at = -1
+        self.still = 0  # looks in a row at which its own variables were the same
+        self.looked_at: list[Any] = []
+
+    def look(self, frame: FrameType) -> None:
+        """A loop that does nothing but look, in `frame`, has looked again."""
+        sees = [frame, *frame.f_locals.values()]
+        before = self.looked_at
+        same = len(sees) == len(before) and all(map(operator.is_, sees, before))
+        self.still = self.still + 1 if same else 0
+        self.looked_at = sees
 
     def __repr__(self) -> str:
         return f"<Actor {self.number} {self.name}>"

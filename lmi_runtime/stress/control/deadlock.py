@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import queue
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,7 +51,24 @@ def _matters(actor: Actor) -> bool:
     waiting = actor.waiting
     if actor.is_participant:
         return True
-    return waiting is not None and waiting.what == "lock" and not waiting.thing.notifies
+    if waiting is None or waiting.what != "lock":
+        return False
+    return not waiting.thing.notifies or not _waits_for_work(actor)
+
+
+def _waits_for_work(actor: Actor) -> bool:
+    frame = sys._current_frames().get(actor.ident)
+    while frame is not None and frame.f_code not in _GETS:
+        frame = frame.f_back
+    return frame is not None
+
+
+_GETS = frozenset(
+    [
+        queue.Queue.get.__code__,
+        queue._PySimpleQueue.get.__code__,  # type: ignore[attr-defined]
+    ]
+)
 
 
 def _is_lost_wakeup(stuck: Sequence[Actor]) -> bool:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import gc
 import inspect
-import sys
-import traceback
 from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
-from lmi_runtime.stress.control import raw
 from lmi_runtime.stress.control.active import Stage, put_active, put_stage
 from lmi_runtime.stress.control.actors import Actor
 from lmi_runtime.stress.control.patches import controlled
@@ -19,6 +16,7 @@ from lmi_runtime.stress.control.scheduler import Scheduler
 from lmi_runtime.stress.control.sites import place_of
 from lmi_runtime.stress.control.threads import launch, restart_counters
 from lmi_runtime.stress.control.tracing import Tracer, site_of, tracer
+from lmi_runtime.stress.control.watchdog import Watchdog
 from lmi_runtime.stress.model import Place
 from lmi_runtime.stress.program import (
     Chooser,
@@ -37,6 +35,7 @@ from lmi_runtime.stress.watch.scope import Scope
 __all__ = ["execute"]
 
 _COLLECT_EVERY = 200
+_COLLECT_ALL_EVERY = 4_000
 _runs = 0  # exploring thread only
 _tracer: Tracer | None = None
 _scopes: dict[tuple[str, ...], Callable[[CodeType], bool]] = {}
@@ -71,7 +70,7 @@ def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) ->
     if recorder is not None:
         recorder.run = run
     cast = _Cast(run, list(program.participants(state)))
-    watchdog = _Watchdog(options.watchdog_s)
+    watchdog = Watchdog(options.watchdog_s, wants)
     tracing = _the_tracer()
     run.enter_thread, run.leave_thread = tracing.enter, tracing.leave
     tracing.begin(run, wants)
@@ -95,7 +94,9 @@ def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) ->
     put_stage(Stage(run.clock, seed=-2))
     if not complaints and not stuck:
         complaints += program.judge(state, ended, serial=options.serial is not None)
-    return _execution(run, recorder, complaints, ended)
+    execution = _execution(run, recorder, complaints, ended)
+    run.give_back()
+    return execution
 
 
 class _Cast:
@@ -133,7 +134,7 @@ class _Cast:
         if serial is not None:
             order = [self._actors[index] for index in serial if index < len(self._actors)]
             threads = [actor for actor in order if actor is not None]
-            self._run.line_up(threads + ([self._loop.actor] if self._loop else []))
+            self._run.turns.line_up(threads + ([self._loop.actor] if self._loop else []))
         for actor, call in calls:
             launch(self._run, actor, call)
 
@@ -144,43 +145,6 @@ class _Cast:
             next(of_tasks) if actor is None else Ended(actor.result, actor.error, actor.finished)
             for actor in self._actors
         )
-
-
-class _Watchdog:
-    """Sees that something happens, in real time."""
-
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
-        self._seen: tuple[int, int, int] = (-1, -1, -1)
-        self._since = raw.monotonic()
-
-    def __call__(self, run: Scheduler) -> bool:
-        seen = (run.points, run.progress, len(run.decisions))
-        now = raw.monotonic()
-        if seen != self._seen:
-            self._seen, self._since = seen, now
-            return False
-        if now - self._since < self._patience_s:
-            return False
-        actor = run.running
-        name = "nobody" if actor is None else actor.name
-        run.uncontrolled.append(
-            f"{name} has given no sign of life for {self._patience_s:g} s: "
-            f"{_where(actor)}. It waits for something outside, or computes for very long."
-        )
-        run.aborting = True
-        return True
-
-
-def _where(actor: Actor | None) -> str:
-    if actor is None:
-        return "no thread runs"
-    frame = sys._current_frames().get(actor.ident)
-    if frame is None:
-        return "its thread is gone"
-    lines = traceback.extract_stack(frame)
-    last = lines[-1]
-    return f"last seen in {last.name} at {last.filename}:{last.lineno}"
 
 
 def _own_complaints(run: Scheduler) -> Sequence[Complaint]:
@@ -256,4 +220,5 @@ def _collect() -> None:
     global _runs
     _runs += 1
     if _runs % _COLLECT_EVERY == 0:
-        gc.collect()
+        # What a run leaves is young; looking through all there is costs as much as ten runs.
+        gc.collect(1 if _runs % _COLLECT_ALL_EVERY else 2)

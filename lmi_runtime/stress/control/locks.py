@@ -8,14 +8,18 @@ scheduler; a thread outside the run blocks on it as it always would. So locks th
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 import threading
+from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from lmi_runtime.stress.control import actors
 from lmi_runtime.stress.control.active import caller
 from lmi_runtime.stress.control.actors import Actor, Waiting
+from lmi_runtime.stress.control.outside import note_outsider
 from lmi_runtime.stress.control.raw import RawLock, get_ident
 from lmi_runtime.stress.control.sites import site_at
 
@@ -30,6 +34,35 @@ _QUIET = frozenset({"threading", "queue", "concurrent.futures._base", "concurren
 _QUIET_OR_LOOPS = _QUIET | {"asyncio.base_events", "asyncio.events", "logging", "sched"}
 
 _numbers = itertools.count(1)
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+if sys.version_info >= (3, 12):
+
+    def _untraced(method: Method) -> Method:
+        return method
+
+else:
+
+    def _untraced(method: Method) -> Method:
+        """
+        Without trace function, where actors have one: for every Python function that is called
+        the interpreter would make a frame object and a dict of its variables.
+        """
+
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            trace = sys.gettrace()
+            if trace is None or trace is not actors.trace:
+                return method(*args, **kwargs)
+            sys.settrace(None)
+            try:
+                return method(*args, **kwargs)
+            finally:
+                sys.settrace(trace)
+
+        return cast(Method, call)
 
 
 class ControlledLock:
@@ -48,32 +81,47 @@ class ControlledLock:
         self.owner: Any = None  # an Actor while one holds it; guarded by the baton
         self.waiters: list[Actor] = []  # guarded by the baton
 
+    @_untraced
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """See `threading.Lock.acquire`."""
         here = caller()
         if here is None:
+            note_outsider()
             return self._real.acquire(blocking, timeout)
-        _check(blocking, timeout)
+        if timeout != -1:
+            _check(blocking, timeout)
         run, actor = here
         site = switch_point(run, actor, "acquire")
-        return self._take(run, actor, blocking, timeout, site)
+        if not self._real.acquire(False) and not self._wait(run, actor, blocking, timeout, site):
+            return False
+        self.owner = actor
+        actor.held.append(self)
+        run.clean = False
+        if run.recorder is not None:
+            run.recorder.event(actor, "acquire", self, detail=_internal())
+        return True
 
+    @_untraced
     def release(self) -> None:
         """See `threading.Lock.release`."""
         here = caller()
+        if here is not None and here[0].aborting and not self._real.locked():
+            return  # it was never taken again by who unwinds out of a wait
         owner, self.owner = self.owner, None
         self._real.release()
-        if owner is not None and self in owner.held:
+        if owner is not None:
             owner.held.remove(self)
         if here is not None:
             run, actor = here
             if run.recorder is not None:
                 run.recorder.event(actor, "release", self, detail=_internal())
             run.clean = False
-            self.wake(run)
+            if self.waiters:
+                self.wake(run)
             switch_point(run, actor, "release")
         # A thread outside the run wakes nobody: the scheduler looks before it says deadlock.
 
+    @_untraced
     def locked(self) -> bool:
         """See `threading.Lock.locked`."""
         here = caller()
@@ -86,9 +134,9 @@ class ControlledLock:
     release_lock = release
     locked_lock = locked
 
-    def __enter__(self) -> bool:
-        return self.acquire()
+    __enter__ = acquire
 
+    @_untraced
     def __exit__(self, *exc_info: object) -> None:
         self.release()
 
@@ -103,37 +151,39 @@ class ControlledLock:
 
     # ------------------------------------------------------------------ under control
 
-    def _take(
+    def _wait(
         self, run: Scheduler, actor: Actor, blocking: bool, timeout: float, site: int
     ) -> bool:
+        """Somebody holds it: wait until it could be taken."""
+        if not blocking or timeout == 0:
+            run.clean = False
+            if run.recorder is not None:
+                run.recorder.event(actor, "note", self, detail=_internal() or "finds it taken")
+            return False
         deadline = None if timeout < 0 else run.clock + timeout
-        waited = False
-        while not self._real.acquire(False):
-            if not blocking or timeout == 0:
-                run.clean = False
-                if run.recorder is not None:
-                    run.recorder.event(actor, "note", self, detail=_internal() or "finds it taken")
-                return False
-            if run.recorder is not None and not waited:
-                run.recorder.event(actor, "wait", self)
-            waited = True
+        if run.recorder is not None:
+            run.recorder.event(actor, "wait", self)
+        waiting = Waiting("lock", self, deadline is not None and _is_timer())
+        while True:
             self.waiters.append(actor)
             try:
-                timer = deadline is not None and _is_timer()
-                in_time = run.block(actor, Waiting("lock", self, timer), deadline, site)
+                in_time = run.block(actor, waiting, deadline, site)
             finally:
                 if actor in self.waiters:
                     self.waiters.remove(actor)
-            if not in_time:
+            if not in_time:  # even if it is free by now: who was too late does not look again
                 if run.recorder is not None:
                     run.recorder.event(actor, "wake", self, detail="timed out")
                 return False
-        self.owner = actor
-        actor.held.append(self)
-        run.clean = False
-        if run.recorder is not None:
-            run.recorder.event(actor, "acquire", self, detail=_internal())
-        return True
+            if self._real.acquire(False):
+                return True
+
+    def abandon(self) -> None:
+        """The run of its owner is over; by the exploring thread."""
+        self.owner = None
+        self.waiters.clear()
+        if self._real.locked():
+            self._real.release()
 
     def locked_now(self) -> bool:
         """Whether anybody holds it, for the scheduler: no switch point."""
@@ -160,6 +210,7 @@ class ControlledRLock(ControlledLock):
         self._ident = 0  # of the thread that holds it; written by the holder only
         self._count = 0  # holder only
 
+    @_untraced
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """See `threading.RLock`."""
         me = get_ident()
@@ -172,16 +223,20 @@ class ControlledRLock(ControlledLock):
             self._count = 1
         return taken
 
+    @_untraced
     def release(self) -> None:
         """See `threading.RLock`."""
         if self._ident != get_ident():
+            here = caller()
+            if here is not None and here[0].aborting:
+                return  # it was never taken again by who unwinds out of a wait
             raise RuntimeError("cannot release un-acquired lock")
         self._count -= 1
         if self._count == 0:
             self._ident = 0
             super().release()
 
-    __enter__ = acquire  # type: ignore[assignment]
+    __enter__ = acquire
 
     def _is_owned(self) -> bool:
         return self._ident == get_ident()
@@ -199,6 +254,11 @@ class ControlledRLock(ControlledLock):
     def _acquire_restore(self, saved: tuple[int, int]) -> None:
         super().acquire()
         self._count, self._ident = saved
+
+    def abandon(self) -> None:
+        """See `ControlledLock.abandon`."""
+        self._ident = self._count = 0
+        super().abandon()
 
     def _at_fork_reinit(self) -> None:
         super()._at_fork_reinit()
@@ -268,9 +328,11 @@ def _check(blocking: bool, timeout: float) -> None:
 def switch_point(run: Scheduler, actor: Actor, what: str) -> int:
     """A point at the primitive, unless it is the inside of a bigger one."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_globals.get("__name__") == __name__:
-        frame = frame.f_back
-    if frame is None or frame.f_globals.get("__name__") in _QUIET_OR_LOOPS:
+    module = frame.f_globals.get("__name__")  # type: ignore[union-attr]
+    while module == __name__:
+        frame = frame.f_back  # type: ignore[union-attr]
+        module = None if frame is None else frame.f_globals.get("__name__")
+    if frame is None or module in _QUIET_OR_LOOPS:
         return actor.last_site
     site = site_at(frame, what)
     if not run.clean:

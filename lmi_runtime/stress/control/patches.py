@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import concurrent.futures.thread
 import contextlib
-import gc
 import logging
 import queue
 import sys
@@ -23,6 +22,7 @@ from lmi_runtime.stress.control import clocks, determinism, threads
 from lmi_runtime.stress.control.active import caller
 from lmi_runtime.stress.control.actors import Unwind
 from lmi_runtime.stress.control.locks import ControlledLock, ControlledRLock, allocate_lock
+from lmi_runtime.stress.control.outside import forget_outsiders
 from lmi_runtime.stress.control.raw import RawLock, RawRLock
 
 __all__ = ["controlled", "is_controlled"]
@@ -34,7 +34,7 @@ _OWN = __name__.rpartition(".")[0]
 _KEPT = (_OWN, "_thread", "_pytest", "pytest", "hypothesis", "pytest_timeout", "xdist", "execnet")
 
 _GLOBALS: dict[str, Any] = {
-    "Lock": allocate_lock,
+    "Lock": ControlledLock if isinstance(threading.Lock, type) else allocate_lock,
     "_allocate_lock": allocate_lock,
     "RLock": ControlledRLock,
     threads.STARTER: threads.start_new_thread,
@@ -64,19 +64,14 @@ def controlled() -> Iterator[None]:
             _depth -= 1
         return
     undo = _Undo()
-    # What exists already need not be looked through again after every few hundred runs.
-    freezes = gc.get_freeze_count() == 0
     try:
+        forget_outsiders()
         _install(undo)
         _depth = 1
-        if freezes:
-            gc.freeze()
         yield
     finally:
         _depth = 0
         undo.all()
-        if freezes:
-            gc.unfreeze()
 
 
 class _Undo:
@@ -96,6 +91,7 @@ class _Undo:
 
 def _install(undo: _Undo) -> None:
     standing_in: dict[int, Any] = {
+        id(threading.Lock): _GLOBALS["Lock"],  # a class of its own from 3.13 on
         id(RawLock): allocate_lock,
         id(RawRLock): ControlledRLock,
         id(queue.SimpleQueue): queue._PySimpleQueue,  # type: ignore[attr-defined]

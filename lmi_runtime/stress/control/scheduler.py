@@ -11,13 +11,15 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from types import FrameType
 
-from lmi_runtime.stress.control import raw
+from lmi_runtime.stress.control.active import found
 from lmi_runtime.stress.control.actors import Actor, Unwind, Waiting
 from lmi_runtime.stress.control.deadlock import describe_deadlock
-from lmi_runtime.stress.control.raw import RawLock, get_ident
+from lmi_runtime.stress.control.outside import wait_for_outsiders
+from lmi_runtime.stress.control.raw import get_ident
 from lmi_runtime.stress.control.recorder import Recorder
+from lmi_runtime.stress.control.timing import Timing
 from lmi_runtime.stress.model import Deviation, DeviationKind
 from lmi_runtime.stress.program import Chooser, Complaint, RunOptions
 
@@ -32,20 +34,21 @@ _SPIN_LIMIT = 1_000
 _IDLE_SPIN_LIMIT = 2
 """The same for a loop that does nothing but look: it waits for somebody else."""
 
+_STILL_LIMIT = 20
+"""Looks of one actor at what has not changed, until only time or others can change it."""
+
 _POLL_LIMIT = 10_000
 """Sleeps in a row that changed nothing for anybody until waiting counts as livelock."""
 
-_LIVELOCK_FACTOR = 20
+
+_LIVELOCK_FACTOR = 50
 """A run of so many times the usual number of points does not end by itself."""
 
-_LIVELOCK_POINTS = 5_000
+_LIVELOCK_POINTS = 20_000
 """No run is called endless before it has passed so many points."""
 
-_ANSWERS_LIMIT = 1_000
-"""Readings of the clock in a row until it moves by itself, for loops that wait for it."""
 
-
-class Scheduler:
+class Scheduler(Timing):
     """
     Takes every decision of one run.
 
@@ -59,25 +62,15 @@ class Scheduler:
     """
 
     def __init__(self, chooser: Chooser, options: RunOptions, recorder: Recorder | None) -> None:
-        self.options = options
+        super().__init__(options)
         self.recorder = recorder
-        self.actors: list[Actor] = []
         self.by_ident: dict[int, Actor] = {}
-        self.running: Actor | None = None
-        self.finished = RawLock()
-        self.finished.acquire()
-        self.aborting = False
         self.over = False
-        self.clock = 0.0
         self.decisions: list[tuple[DeviationKind, int, int, tuple[int, ...], int, int]] = []
-        self.points = 0
         self.clean = True
         self.progress = 0
         self.polls = 0
-        self.reads = 0
         self.deadlock: Complaint | None = None
-        self.livelocked: Actor | None = None
-        self.uncontrolled: list[str] = []
         self.thread_errors: list[tuple[Actor, BaseException]] = []
         self.on_second_actor: list[Callable[[], None]] = []
         self.numbers = itertools.count()
@@ -88,10 +81,6 @@ class Scheduler:
         self.leave_thread: Callable[[], None] = _nothing
         self._choose = chooser.choose
         self._preempts = _by_actor(chooser)
-        self._enabled: list[Actor] = []
-        self._sleepers = 0
-        self._queue: list[Actor] = []
-        self._options: tuple[Actor, tuple[int, ...]] | None = None
         self._several = False
         self.thread_count = 0
         usual = options.usual_points
@@ -109,21 +98,13 @@ class Scheduler:
         if self._preempts is not None:
             actor.plan = self._preempts.get(actor.number)
         self.actors.append(actor)
-        self._enabled.append(actor)
-        self._options = None
+        self.turns.enable(actor)
         self.thread_count += 1
         if self.thread_count == 2:
             self._several = True
             for hook in self.on_second_actor:
                 hook()
         return actor
-
-    def line_up(self, actors: list[Actor]) -> None:
-        """Let each of `actors` begin only when the one before it has ended."""
-        self._queue = actors[1:]
-        for actor in self._queue:
-            self._enabled.remove(actor)
-        self._options = None
 
     def adopt(self, actor: Actor) -> None:
         """Called first in the actor's own thread: waits for its first turn."""
@@ -136,34 +117,33 @@ class Scheduler:
 
     def end(self, actor: Actor) -> None:
         """Called last in the actor's own thread: hands the baton on."""
+        if actor.lost:
+            found(actor.ident)
+            return
         actor.done = True
         actor.waiting = None
         self.progress += 1
         self.by_ident.pop(actor.ident, None)
-        if actor in self._enabled:
-            self._enabled.remove(actor)
-        self._options = None
         if self.recorder is not None:
             self.recorder.end(actor)
         for other in self.actors:
             if other.waiting is not None and other.waiting.thing is actor:
                 self.wake(other)
-        if self._queue and actor.is_participant:
-            self._enable(self._queue.pop(0))
+        self.turns.ended(actor)
         self.clean = True
         if not self.aborting:
             target = self._next(actor)
             if target is not None:
                 self._hand_to(target)
                 return
-        self._unwind_next()
+        self.unwind_next()
 
     # ------------------------------------------------------------------ deciding
 
     def point(self, actor: Actor, site: int) -> None:
         """A place where `actor` may be preempted. Returns when it is its turn again."""
         if self.aborting:
-            raise Unwind
+            self.unwind(actor)
         self.clean = True
         self.points += 1
         actor.last_site = site
@@ -172,13 +152,8 @@ class Scheduler:
         visit = actor.visits
         actor.visits = visit + 1
         if self.points > self._max_points:
-            self._give_up(actor)
-        cached = self._options
-        if cached is not None and cached[0] is actor:
-            options = cached[1]
-        else:
-            options = self._preempt_options(actor)
-            self._options = (actor, options)
+            self.give_up(actor)
+        options = self.turns.choices(actor)
         if len(options) == 1:
             return
         if self._preempts is not None:
@@ -193,30 +168,48 @@ class Scheduler:
                 self.recorder.deviation(actor, site)
             self._turn_to(actor, self._actor(to))
 
-    def spin(self, actor: Actor, site: int) -> None:
+    def spin(self, actor: Actor, site: int, frame: FrameType) -> None:
         """A backward jump: after very many without a pause the others get a turn."""
+        if self.aborting:
+            self.unwind(actor)
         actor.spins += 1
         if actor.busy:
             actor.busy = False
             actor.idle_spins = 0
+            actor.still = 0
         else:
             actor.idle_spins += 1
-        if actor.spins > _SPIN_LIMIT or actor.idle_spins > _IDLE_SPIN_LIMIT:
-            actor.spins = actor.idle_spins = 0
-            actor.last_site = site
-            self._let_others(actor)
+        if actor.idle_spins > _IDLE_SPIN_LIMIT:
+            actor.look(frame)
+            self._let_others(actor, site)
+        elif actor.spins > _SPIN_LIMIT:
+            self._let_others(actor, site)
 
-    def _let_others(self, actor: Actor) -> None:
+    def _let_others(self, actor: Actor, site: int) -> None:
         """Put `actor` last; not a choice, or a spinning thread would be chosen for ever."""
-        self._enabled.remove(actor)
-        self._options = None
-        if self._enabled or self._sleepers:
+        actor.spins = actor.idle_spins = 0
+        actor.last_site = site
+        turns = self.turns
+        if actor.still > _STILL_LIMIT and all(each.still > _STILL_LIMIT for each in turns.ready):
+            self._nothing_moves(actor)
+        turns.disable(actor)
+        if turns.ready or turns.timers:
             target = self._next(actor, after=actor)
-            self._enable(actor)
+            turns.enable(actor)
             if target is not None:
                 self._turn_to(actor, target)
         else:
-            self._enable(actor)
+            turns.enable(actor)
+
+    def _nothing_moves(self, actor: Actor) -> None:
+        """Whoever is ready only looks, again and again, at what does not change: time passes."""
+        times = [a.deadline for a in self.actors if a.waiting and a.deadline is not None]
+        for each in self.turns.ready:
+            each.still = 0
+        if times:
+            self.advance(min(times))
+        elif not wait_for_outsiders(self, self.options.watchdog_s) and not self.uncontrolled:
+            self.livelock(actor)
 
     def block(
         self, actor: Actor, waiting: Waiting, deadline: float | None = None, site: int = -1
@@ -228,20 +221,19 @@ class Scheduler:
             False when the deadline came first.
         """
         if self.aborting:
-            raise Unwind
+            self.unwind(actor)
         actor.waiting = waiting
         actor.deadline = deadline
         actor.timed_out = False
-        if waiting.is_timer:
-            self._sleepers += 1
-        self._enabled.remove(actor)
-        self._options = None
+        self.turns.waits(actor)
         if site >= 0:
             actor.last_site = site
         self.clean = True
+        actor.still = 0
+        self.calm()
         target = self._next(actor)
         if target is None:
-            self._unwind_next()
+            self.unwind_next()
             actor.baton.acquire()
             raise Unwind
         if target is not actor:
@@ -252,10 +244,10 @@ class Scheduler:
 
     def wake(self, actor: Actor) -> None:
         """What `actor` waited for may have come: it competes again."""
-        self._forget_wait(actor)
+        self.turns.waits_no_more(actor)
         self.progress += 1
         self.polls = 0
-        self._enable(actor)
+        self.turns.enable(actor)
 
     def decide(self, kind: DeviationKind, actor: Actor, options: tuple[int, ...], site: int) -> int:
         """One decision of an event loop."""
@@ -272,7 +264,7 @@ class Scheduler:
         """A step of an event loop that leaves no choice."""
         self.points += 1
         if self.points > self._max_points:
-            self._give_up(actor)
+            self.give_up(actor)
 
     def taken(self) -> tuple[Deviation, ...]:
         """The deviations of this run."""
@@ -284,38 +276,16 @@ class Scheduler:
 
     # ------------------------------------------------------------------ time
 
-    def now(self, actor: Actor | None = None) -> float:
-        """Virtual seconds since the start."""
-        if actor is not None:
-            self.reads += 1
-            if self.reads > _ANSWERS_LIMIT:
-                self.advance(self.clock + 0.001)
-        return self.clock
-
     def sleep(self, actor: Actor, seconds: float) -> None:
         """Wait for the clock; others may go first."""
         if self.recorder is not None:
             self.recorder.event(actor, "sleep", detail=f"{seconds:g} s")
         self.polls += 1
         if self.polls > _POLL_LIMIT:
-            self._livelock(actor)
+            self.livelock(actor)
+        actor.naps = actor.naps + 1 if actor.napped_at == self.progress else 0
+        actor.napped_at = self.progress
         self.block(actor, Waiting("sleep", is_timer=True), self.clock + max(0.0, seconds))
-
-    def advance(self, to: float) -> None:
-        """Move the clock and enable everybody whose time has come."""
-        self.clock = max(self.clock, to)
-        self.reads = 0
-        due = [
-            actor
-            for actor in self.actors
-            if actor.waiting is not None
-            and actor.deadline is not None
-            and actor.deadline <= self.clock
-        ]
-        for actor in sorted(due, key=lambda actor: (actor.deadline, actor.number)):
-            self._forget_wait(actor)
-            actor.timed_out = True
-            self._enable(actor)
 
     # ------------------------------------------------------------------ the exploring thread
 
@@ -334,10 +304,6 @@ class Scheduler:
             if watch(self):
                 return
 
-    def abort(self) -> None:
-        """From the actor that holds the baton: end the run, everybody unwinds in turn."""
-        self.aborting = True
-
     # ------------------------------------------------------------------ inside
 
     def _actor(self, number: int) -> Actor:
@@ -346,48 +312,12 @@ class Scheduler:
                 return actor
         raise LookupError(number)  # pragma: no cover - options are actors
 
-    def _enable(self, actor: Actor) -> None:
-        if actor.done or actor in self._enabled:
-            return
-        self._enabled.append(actor)
-        self._enabled.sort(key=_number)
-        self._options = None
-
-    def _forget_wait(self, actor: Actor) -> None:
-        if actor.waiting is not None and actor.waiting.is_timer:
-            self._sleepers -= 1
-        actor.waiting = None
-
-    def _sleeper(self) -> Actor | None:
-        """
-        Whose time would come first, while there are timers: it may come at any moment.
-
-        A time-out that comes before the timer does comes first here, too.
-        """
-        if not self._sleepers:
-            return None
-        return min(
-            (a for a in self.actors if a.waiting is not None and a.deadline is not None),
-            key=lambda a: (a.deadline, a.number),
-        )
-
-    def _preempt_options(self, actor: Actor) -> tuple[int, ...]:
-        others = [other.number for other in self._enabled if other is not actor]
-        sleeper = self._sleeper()
-        if sleeper is not None:
-            others.append(sleeper.number)
-        return (actor.number, *others)
-
     def _next(self, actor: Actor | None, after: Actor | None = None) -> Actor | None:
         """Who goes on where `actor` cannot (or will not). None: nobody, ever; the run is over."""
-        if not self._enabled and not self._sleepers and not self._pass_time():
+        turns = self.turns
+        if not turns.ready and not turns.timers and not self._pass_time():
             return None
-        ready = list(self._enabled)
-        if after is not None:  # in turn, so that two that spin cannot starve a third
-            ready.sort(key=lambda other: (other.number <= after.number, other.number))
-        sleeper = self._sleeper()
-        if sleeper is not None:
-            ready.append(sleeper)
+        ready = turns.candidates(after)
         target = ready[0]
         if len(ready) > 1:
             number = -1 if actor is None else actor.number
@@ -410,7 +340,7 @@ class Scheduler:
             self.over = True
             self.aborting = True
             return False
-        if self._released_outside():
+        if wait_for_outsiders(self, self.options.watchdog_s):
             return True
         times = [a.deadline for a in self.actors if a.waiting and a.deadline is not None]
         if not times:
@@ -420,24 +350,6 @@ class Scheduler:
             return False
         self.advance(min(times))
         return True
-
-    def _released_outside(self) -> bool:
-        """Whether a thread outside the run has given back, or will, what actors wait for."""
-        locks = [
-            actor.waiting.thing
-            for actor in self.actors
-            if actor.waiting is not None and actor.waiting.what == "lock"
-        ]
-        patience = 20 if any(lock.owner is None and lock.locked_now() for lock in locks) else 1
-        for _ in range(patience):
-            free = [lock for lock in locks if not lock.locked_now()]
-            for lock in free:
-                lock.wake(self)
-            if free:
-                return True
-            if patience > 1:
-                raw.sleep(0.005)
-        return False
 
     def _turn_to(self, actor: Actor, target: Actor) -> None:
         """Give the baton away and wait until it comes back."""
@@ -453,10 +365,10 @@ class Scheduler:
             self.progress += 1
             target.spins = 0
         self.running = target
-        self._options = None
+        self.turns.moved()
         self.clean = True
         if target.begin is not None and not self._begin(target):
-            self._unwind_next()
+            self.unwind_next()
             return
         target.baton.release()
 
@@ -472,49 +384,9 @@ class Scheduler:
             return False
         return True
 
-    def never_lived(self, actor: Actor) -> None:
-        """Forget an actor whose thread could not be started."""
-        actor.done = True
-        if actor in self._enabled:
-            self._enabled.remove(actor)
-        self._options = None
-
-    def _unwind_next(self) -> None:
-        """The run is over: wake one that is still inside, or the exploring thread."""
-        self.aborting = True
-        for actor in self.actors:
-            if actor.begin is not None:  # it has not begun, and never will
-                actor.begin = None
-                actor.done = True
-            elif not actor.done:
-                self.running = actor
-                actor.baton.release()
-                return
-        self.running = None
-        self.finished.release()
-
-    def _give_up(self, actor: Actor) -> None:
-        if self.options.usual_points is not None:
-            self._livelock(actor)
-        self.uncontrolled.append(
-            f"{actor.name} was stopped after {self.points} switch points: a very long or endless "
-            "loop. Raise the limit, or give it less to do."
-        )
-        self.aborting = True
-        raise Unwind
-
-    def _livelock(self, actor: Actor) -> NoReturn:
-        self.livelocked = actor
-        self.aborting = True
-        raise Unwind
-
 
 def _nothing() -> None:
     """No tracing."""
-
-
-def _number(actor: Actor) -> int:
-    return actor.number
 
 
 def _by_actor(chooser: Chooser) -> dict[int, dict[int, int]] | None:

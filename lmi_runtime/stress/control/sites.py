@@ -13,18 +13,25 @@ __all__ = ["place_of", "site_at", "site_at_code"]
 
 _FIRST = 1_000_000  # the numbers below belong to analysed bytecode
 _numbers = itertools.count(_FIRST)
-_by_place: dict[tuple[CodeType, int, str], int] = {}  # exploring thread and baton holder only
+_by_place: dict[tuple[str, str, int, int, str], int] = {}  # exploring thread and baton holder only
 _by_number: dict[int, tuple[CodeType, int, str]] = {}
 
 
 def site_at(frame: FrameType, what: str) -> int:
     """The number of what `frame` is doing just now."""
-    return site_at_code(frame.f_code, frame.f_lasti, frame.f_lineno, what)
+    code = frame.f_code
+    offset = frame.f_lasti
+    # Not the code itself: to hash code is to hash all of it.
+    key = (code.co_filename, code.co_qualname, code.co_firstlineno, offset, what)
+    number = _by_place.get(key)
+    if number is None:
+        return site_at_code(code, offset, frame.f_lineno, what)
+    return number
 
 
 def site_at_code(code: CodeType, offset: int, line: int | None, what: str = "await") -> int:
     """The number of a place in `code`."""
-    key = (code, offset, what)
+    key = (code.co_filename, code.co_qualname, code.co_firstlineno, offset, what)
     number = _by_place.get(key)
     if number is None:
         number = next(_numbers)

@@ -190,9 +190,7 @@ _BEGUN = _Begun()
 
 _NEVER_STARTED = {**vars(threading.Thread(name="participant", daemon=True)), "_started": _BEGUN}
 
-_HANDLE = next(
-    (name for name in ("_os_thread_handle", "_handle") if name in _NEVER_STARTED), ""
-)
+_HANDLE = next((name for name in ("_os_thread_handle", "_handle") if name in _NEVER_STARTED), "")
 """Where a `Thread` keeps what tells whether it has ended, from 3.13 on."""
 
 

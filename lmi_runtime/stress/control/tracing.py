@@ -7,11 +7,16 @@ events of `settrace` are lost the first time code runs, and a recording would no
 
 from __future__ import annotations
 
+import functools
 import sys
+import weakref
 from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
 from typing import Any, Protocol
 
+from lmi_runtime.stress.control import actors
+from lmi_runtime.stress.control.active import caller
+from lmi_runtime.stress.control.actors import Unwind
 from lmi_runtime.stress.control.raw import get_ident
 from lmi_runtime.stress.control.scheduler import Scheduler
 from lmi_runtime.stress.model import Granularity
@@ -51,11 +56,16 @@ def site_of(number: int) -> Site | None:
     return _by_number.get(number)
 
 
+_listed: set[int] = set()  # identities of analysed code, which is kept for ever; likewise
+
+
 def _sites_of(code: CodeType) -> Mapping[int, Site]:
-    sites = analyse(code).sites
-    for site in sites.values():
-        _by_number[site.number] = site
-    return sites
+    analysed = analyse(code)
+    if id(analysed) not in _listed:
+        _listed.add(id(analysed))
+        for site in analysed.sites.values():
+            _by_number[site.number] = site
+    return analysed.sites
 
 
 def tracer() -> Tracer:
@@ -77,12 +87,12 @@ def _hook(run: Scheduler) -> Hook:
 
 def _free_threaded(run: Scheduler) -> Hook:
     recorder = run.recorder
-    loop = SiteKind.LOOP
+    enter = SiteKind.ENTER
 
     def hook(site: Site, frame: FrameType) -> None:
         actor = run.running
-        if actor is None:  # pragma: no cover - only actors are traced
-            return
+        if actor is None:  # the run was ended without this thread
+            raise Unwind
         if site.shared:
             if not run.clean:
                 run.point(actor, site.number)
@@ -91,25 +101,25 @@ def _free_threaded(run: Scheduler) -> Hook:
                 actor.busy = True
             if recorder is not None:
                 recorder.site(actor, site, frame)
-        elif site.kind is loop:
-            run.spin(actor, site.number)
+        if site.gil_before and site.kind is not enter:
+            run.spin(actor, site.number, frame)
 
     return hook
 
 
 def _gil(run: Scheduler) -> Hook:
     recorder = run.recorder
-    loop = SiteKind.LOOP
+    enter = SiteKind.ENTER
 
     def hook(site: Site, frame: FrameType) -> None:
         actor = run.running
-        if actor is None:  # pragma: no cover - only actors are traced
-            return
+        if actor is None:  # the run was ended without this thread
+            raise Unwind
         if site.gil_before:
             if not run.clean:
                 run.point(actor, site.number)
-            if site.kind is loop:
-                run.spin(actor, site.number)
+            if site.kind is not enter:  # a jump back, whatever else it does
+                run.spin(actor, site.number, frame)
         elif site.after_call and actor.pending_call is site.code and not run.clean:
             # The interpreter looks for a waiting thread when a call into C returns.
             run.point(actor, site.number)
@@ -129,14 +139,16 @@ def _line(run: Scheduler) -> Hook:
 
     def hook(site: Site, frame: FrameType) -> None:
         actor = run.running
-        if actor is None:  # pragma: no cover - only actors are traced
-            return
-        if site.kind is SiteKind.LOOP:
-            run.spin(actor, site.number)
+        if actor is None:  # the run was ended without this thread
+            raise Unwind
+        if site.gil_before and site.kind is not SiteKind.ENTER:
+            run.spin(actor, site.number, frame)
         if site.line_start and not run.clean:
             run.point(actor, site.number)
         if site.shared:
             run.clean = False
+            if not site.label.startswith(_LOOKS):
+                actor.busy = True
             if recorder is not None:
                 recorder.site(actor, site, frame)
 
@@ -157,9 +169,12 @@ class _SettraceTracer:
     """Thread safety: `enter` and `leave` by actors, in their own thread."""
 
     def __init__(self) -> None:
-        self._local: dict[CodeType, Any] = {}  # None: not watched
+        # By identity, since to hash code is to hash all of it; what is not watched has None.
+        # The code itself keeps the identity from being used again.
+        self._local: dict[int, tuple[Any, CodeType]] = {}
         self._hook: Hook
         self._wants: Wants
+        actors.trace = self._global
 
     def begin(self, run: Scheduler, wants: Wants) -> None:
         self._hook = _hook(run)
@@ -170,34 +185,29 @@ class _SettraceTracer:
         self._local.clear()
 
     def enter(self) -> None:
-        sys.settrace(self._global)
+        sys.settrace(actors.trace)
         # Frames that run already, when tracing begins in the middle of a run.
         frame: FrameType | None = sys._getframe(1)
         while frame is not None:
-            local = self._local_of(frame.f_code)
-            if local is not None and frame.f_trace is None:
-                frame.f_trace = local
-                frame.f_trace_opcodes = True
-                frame.f_trace_lines = False
+            if frame.f_trace is None:
+                frame.f_trace = self._global(frame, "call", None)
             frame = frame.f_back
 
     def leave(self) -> None:
         sys.settrace(None)
 
     def _global(self, frame: FrameType, event: str, arg: Any) -> Any:
-        local = self._local_of(frame.f_code)
+        code = frame.f_code
+        known = self._local.get(id(code))
+        if known is None:
+            local = self._make_local(code) if self._wants(code) else None
+            self._local[id(code)] = local, code
+        else:
+            local = known[0]
         if local is not None:
             frame.f_trace_opcodes = True
             frame.f_trace_lines = False
         return local
-
-    def _local_of(self, code: CodeType) -> Any:
-        try:
-            return self._local[code]
-        except KeyError:
-            local = self._make_local(code) if self._wants(code) else None
-            self._local[code] = local
-            return local
 
     def _make_local(self, code: CodeType) -> Any:
         site_at = _sites_of(code).get
@@ -258,7 +268,10 @@ _TOOL = 4
 _run: Scheduler | None = None  # exploring thread, between runs
 _run_hook: Hook
 _run_wants: Wants
-_sites: dict[CodeType, Mapping[int, Site]] = {}  # of code that is watched
+# Of code that is watched, by its identity: equal code of another file, or of a module imported
+# anew, is told of its events by itself.
+_sites: dict[int, Mapping[int, Site]] = {}
+_alive: dict[int, weakref.ref[CodeType]] = {}
 
 
 _NONE: Mapping[int, Site] = {}
@@ -277,21 +290,24 @@ def _on_start(code: CodeType, offset: int) -> Any:
     run = _run
     if run is None:
         return None
-    if code not in _sites and _run_wants(code):
-        _sites[code] = _sites_of(code)
+    if id(code) not in _sites and _run_wants(code):
+        identity = id(code)
+        _sites[identity] = _sites_of(code)
+        # Plain C, since it runs wherever the last reference happens to go.
+        _alive[identity] = weakref.ref(code, functools.partial(_sites.pop, identity))
         monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
         monitoring.set_local_events(_TOOL, code, monitoring.events.INSTRUCTION)
     return sys.monitoring.DISABLE  # type: ignore[attr-defined,unused-ignore]
 
 
 def _on_instruction(code: CodeType, offset: int) -> Any:
-    site = _sites.get(code, _NONE).get(offset)
+    site = _sites.get(id(code), _NONE).get(offset)
     if site is None:
         return sys.monitoring.DISABLE  # type: ignore[attr-defined,unused-ignore]
     run = _run
-    if run is None:
-        return None
-    actor = run.running
+    actor = None if run is None else run.running
     if actor is not None and actor.ident == get_ident():
         _run_hook(site, sys._getframe(1))
+    else:
+        caller()  # a thread that a run was ended without ends here
     return None
