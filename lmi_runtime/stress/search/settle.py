@@ -57,7 +57,7 @@ class Settler:
         """Other failures met on the way."""
 
     def settle(self, find: Find) -> None:
-        """Report a find, for the first of its keys."""
+        """Report a find, for the first of its keys, or a smaller one that was met on the way."""
         self._runner.allow_grace()
         best = find = replace(find, keys=find.keys[:1])
         try:
@@ -105,12 +105,21 @@ class Settler:
                 if not counts:
                     continue
                 for other in self._bounded.drain(level, each):
-                    if find.keys[0] in other.keys:
-                        smaller = replace(other, keys=find.keys)
+                    smaller = self._instead(find, other, level < price)
+                    if smaller is not None:
                         yield smaller
                         yield from self._below(smaller)
                         return
                     self.aside.append(other)
+
+    def _instead(self, find: Find, other: Find, costs_less: bool) -> Find | None:
+        """What to report instead of `find`, now that `other` was met; None: `find` stays."""
+        if find.keys[0] in other.keys:
+            return replace(other, keys=find.keys)
+        if self._settings.stop_at == "never" or not costs_less or other.is_gil < find.is_gil:
+            return None
+        # Only one failure will be reported: the smallest there is, whatever is wrong there.
+        return replace(other, keys=other.keys[:1])
 
     # ------------------------------------------------------------------ in words
 

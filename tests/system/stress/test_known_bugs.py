@@ -25,6 +25,9 @@ RACY = [facts for facts in PROGRAMS if facts.racy]
 FIXED = [facts for facts in PROGRAMS if not facts.racy]
 
 BUDGET = Budget(schedules=2000, seconds=20.0)
+MOST_TO_FAILURE = 200
+"""Runs until the first failure; those that follow make it small and prove that it is."""
+
 TWIN_BUDGET = Budget(schedules=300, seconds=20.0)
 """A twin would spend whatever it is given."""
 
@@ -44,6 +47,8 @@ def test_bug_is_found_small_and_again_each_time_it_is_replayed(crew: Crew, facts
     row = Row("lmi", facts, crew.check(facts, BUDGET))
 
     assert row.outcome.verdict == "found", row.outcome
+    assert row.outcome.to_failure is not None
+    assert row.outcome.to_failure <= MOST_TO_FAILURE, row.outcome
     assert row.minimal, row.outcome
     assert row.outcome.replayed == REPLAYS, row.outcome
 

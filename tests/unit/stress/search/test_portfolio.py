@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -14,11 +15,14 @@ from lmi_runtime.stress.program import Chooser, Complaint, Execution, RunOptions
 from lmi_runtime.stress.search import (
     ExampleStore,
     Progress,
+    Replay,
     Scripted,
     SearchSettings,
     decode,
     search,
 )
+from lmi_runtime.stress.search.minimise import cost
+from lmi_runtime.stress.search.replay import python_version
 from tests.unit.stress.search.toy import Body, Engine, State, Toy
 from tests.unit.stress.search.toy_programs import (
     FREE,
@@ -271,3 +275,41 @@ def test_a_known_schedule_may_be_handed_in() -> None:
     (finding,) = search(increments(), Engine(), free_only()).findings
     settings = replace(free_only(), first=(decode(finding.token),))
     assert search(increments(), Engine(), settings).found[0].after == 1
+
+
+@pytest.mark.parametrize(("stop_at", "wanted"), [("failure", ["one"]), ("never", ["one", "two"])])
+def test_one_failure_is_the_smallest_of_all_kinds(
+    stop_at: Literal["failure", "never"], wanted: list[str]
+) -> None:
+    """A schedule with two deviations is known to fail, and another kind of failure takes one."""
+
+    def body(name: str) -> Callable[[State], Body]:
+        def go(state: State) -> Body:
+            for _ in range(3):
+                yield "write x"
+                state["order"] = state.get("order", "") + name
+
+        return go
+
+    orders: list[str] = []
+    kinds: dict[str, str] = {}
+
+    def wrong(state: State) -> str | None:
+        orders.append(state["order"])
+        return kinds.get(state["order"])
+
+    toy = Toy([body("a"), body("b")], wrong, is_loop=True)
+    engine = Engine()
+    search(toy, engine, SearchSettings())  # nothing is wrong yet
+    known = {
+        cost(each): (order, each) for order, each in zip(orders, engine.schedules, strict=True)
+    }
+    kinds.update({known[2][0]: "two", known[1][0]: "one"})
+    two = known[2][1]
+    first = Replay("toy", Granularity.GIL, two, (None,) * len(two), python=python_version())
+
+    settings = SearchSettings(first=(first,), stop_at=stop_at)
+    found = search(toy, Engine(), settings).found
+
+    assert sorted(each.complaint.object_path for each in found) == wanted
+    assert all(each.finding.minimal for each in found)
