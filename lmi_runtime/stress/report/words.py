@@ -114,8 +114,16 @@ def plural(number: int, noun: str) -> str:
 
 
 def replay_command(finding: Finding) -> str:
-    """On one line, to be pasted into a shell; empty if the finding has no token."""
-    return f"lmi stress --replay {one_line(finding.token)}" if finding.token else ""
+    """
+    On one line, to be pasted into a shell, or into a call where there is no handler to be run.
+
+    Empty if the finding has no token.
+    """
+    if not finding.token:
+        return ""
+    token = one_line(finding.token)
+    # Only invocations of a handler have events.
+    return f"lmi stress --replay {token}" if finding.events else f'explore(..., replay="{token}")'
 
 
 def builds(finding: Finding) -> str:
