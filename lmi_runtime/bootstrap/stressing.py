@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lmi_runtime import _sync
 from lmi_runtime.context import Request, enter
 from lmi_runtime.errors import ConfigurationError, UnsupportedMode
-from lmi_runtime.handlers import HandlerSpec, Style, load
+from lmi_runtime.handlers import HandlerSpec, HttpHead, Style, load
 from lmi_runtime.model import Invocation
 from lmi_runtime.stress.control import controlled
 from lmi_runtime.stress.exploring import GranularityName, granularities_of, report_of
@@ -238,9 +238,7 @@ def _call(spec: HandlerSpec, request: Request, body: bytes) -> Any:
 
 def _copied(spec: HandlerSpec, result: Any) -> Any:
     """What the caller gets, taken at once: the handler may go on changing the object."""
-    if isinstance(result, (str, bytes)) or result is None:
-        return result
-    if not isinstance(result, (dict, list, tuple, int, float)):
+    if isinstance(result, (str, bytes, HttpHead)) or result is None:
         return result
     encoded, _ = spec.codec.encode(result)
     try:

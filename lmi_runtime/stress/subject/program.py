@@ -238,9 +238,7 @@ class HandlerProgram:
                 state.probe_error = error
         ours = {f"invocation {each.number}" for each in self._deliveries}
         state.tasks = tuple(
-            each.get_name()
-            for each in asyncio.all_tasks(loop)
-            if each is not loop.main_task and each.get_name() not in ours
+            each.get_name() for each in asyncio.all_tasks(loop) if each.get_name() not in ours
         )
 
     # ------------------------------------------------------------------ after a run

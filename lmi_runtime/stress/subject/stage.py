@@ -57,6 +57,15 @@ def who() -> int | None:
     return actor.invocation
 
 
+def _leave_child() -> None:
+    """A forked child has one thread and nobody who would ever hand it the baton: it ends."""
+    if caller() is not None:
+        os._exit(0)
+
+
+os.register_at_fork(after_in_child=_leave_child)
+
+
 class Stage:
     """
     The process between runs.

@@ -90,7 +90,8 @@ class Survey:
         error = first.ended[0].error if first.ended else None
         if error is not None:
             self._note_error(error)
-        if self.subject.mode != "process":
+        # What hangs alone is found at once by the search, and would take for ever here.
+        if self.subject.mode != "process" and first.ended and first.ended[0].finished:
             self._grow(event)
         return not self.uncontrolled
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """Defects to be put into the shop's handlers, one at a time."""
 
 from __future__ import annotations

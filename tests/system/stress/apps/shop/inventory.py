@@ -15,7 +15,7 @@ class Table:
         self.name = name
         self._lock = threading.Lock()
 
-    def get_item(self, *, Key: dict[str, str]) -> dict[str, Any]:  # noqa: N803
+    def get_item(self, *, Key: dict[str, str]) -> dict[str, Any]:
         with self._lock:
             price = _PRICES.get(Key["sku"], 7)
         return {"Item": {**Key, "price": price}}
