@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from math import comb, factorial
+from typing import Any
 
 import pytest
 
 from lmi_runtime.stress.model import Granularity
+from lmi_runtime.stress.program import Chooser, Execution, RunOptions
 from lmi_runtime.stress.search import SearchSettings, search
 from lmi_runtime.stress.search import frontier as frontier_module
 from lmi_runtime.stress.search.minimise import cost
@@ -83,6 +85,26 @@ def test_without_threads_one_granularity_stands_for_both() -> None:
     assert {each.granularity for each in engine.options} == {Granularity.GIL}
     assert result.coverage.bounds[Granularity.GIL] >= 2
     assert result.coverage.bounds[Granularity.FREE_THREADED] >= 2
+
+
+def test_granularities_part_when_a_later_run_meets_a_second_thread() -> None:
+    engine = Engine()
+
+    def starts_a_thread_when_disturbed(
+        program: Any, chooser: Chooser, options: RunOptions
+    ) -> Execution:
+        execution = engine(program, chooser, options)
+        execution.threads += bool(execution.taken)
+        return execution
+
+    toy = Toy([steps(1)] * 2, is_loop=True)
+    search(toy, starts_a_thread_when_disturbed, SearchSettings())
+    alone = Engine()
+    search(toy, alone, SearchSettings())
+
+    tried = {each.granularity for each in engine.options}
+    assert tried == {Granularity.GIL, Granularity.FREE_THREADED}
+    assert {each.granularity for each in alone.options} == {Granularity.GIL}
 
 
 def test_granularities_take_turns_bound_by_bound() -> None:
