@@ -21,6 +21,7 @@ from typing import Any
 from lmi_runtime.stress.control import clocks, determinism, threads
 from lmi_runtime.stress.control.active import caller
 from lmi_runtime.stress.control.actors import Unwind
+from lmi_runtime.stress.control.forks import watch_forks
 from lmi_runtime.stress.control.locks import ControlledLock, ControlledRLock, allocate_lock
 from lmi_runtime.stress.control.outside import forget_outsiders
 from lmi_runtime.stress.control.raw import RawLock, RawRLock
@@ -66,6 +67,7 @@ def controlled() -> Iterator[None]:
     undo = _Undo()
     try:
         forget_outsiders()
+        watch_forks()
         _install(undo)
         _depth = 1
         yield

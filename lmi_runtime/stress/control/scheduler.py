@@ -185,6 +185,12 @@ class Scheduler(Timing):
         elif actor.spins > _SPIN_LIMIT:
             self._let_others(actor, site)
 
+    def give_way(self, actor: Actor) -> None:
+        """A step of an event loop: after very many without a pause the others get a turn."""
+        actor.spins += 1
+        if actor.spins > _SPIN_LIMIT:
+            self._let_others(actor, actor.last_site)
+
     def _let_others(self, actor: Actor, site: int) -> None:
         """Put `actor` last; not a choice, or a spinning thread would be chosen for ever."""
         actor.spins = actor.idle_spins = 0

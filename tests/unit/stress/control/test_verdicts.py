@@ -257,7 +257,8 @@ class TestUnwinding:
         assert [each.oracle for each in execution.complaints] == ["deadlock"]
         assert not execution.ended[0].finished
 
-    def test_what_is_waited_for_is_not_owned_while_it_unwinds(self) -> None:
+    @pytest.mark.parametrize("kind", ["Lock", "RLock"])
+    def test_what_is_waited_for_is_not_owned_while_it_unwinds(self, kind: str) -> None:
         errors: list[BaseException] = []
 
         def wait(state: Any) -> None:
@@ -267,19 +268,14 @@ class TestUnwinding:
             except Exception as error:
                 errors.append(error)
 
-        for make in (threading.Lock, threading.RLock):
-            execution = run(
-                lambda make=make: (
-                    threading.Condition(getattr(threading, make.__name__)())
-                    if make.__name__ == "RLock"
-                    else threading.Condition(threading.Lock())
-                ),
-                [wait, wait],
-            )
-            assert [each.oracle for each in execution.complaints] == ["deadlock"]
+        def setup() -> Any:
+            return threading.Condition(getattr(threading, kind)())
+
+        execution = run(setup, [wait, wait])
+        assert [each.oracle for each in execution.complaints] == ["deadlock"]
         assert not errors
 
 
-def test_a_program_without_participants_that_block_just_ends() -> None:
+def test_a_single_participant_just_ends() -> None:
     report = explore(lambda: None, [nothing])
     assert report.verdict is Verdict.PASSED, told(report)
