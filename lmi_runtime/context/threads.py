@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -42,4 +42,7 @@ class ContextThreadPoolExecutor(_sync.ThreadPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule ``fn(*args, **kwargs)`` in a copy of the calling context."""
-        return super().submit(partial(copy_context().run, fn, *args, **kwargs))
+        call = partial(copy_context().run, fn, *args, **kwargs)
+        # In an empty context: where threads inherit their creator's, a thread started here would
+        # keep this request for the initializer and callbacks of every later one.
+        return Context().run(super().submit, call)

@@ -8,6 +8,7 @@ is posted: the next poll is on the wire when the caller, answered, calls again.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -139,12 +140,12 @@ class Dispatcher:
         self._ledger = ledger
         self._hooks = hooks or DispatchHooks()
         # Everything from here on: loop thread only.
-        self._slots: set[Slot] = set()
+        self._slots: dict[Slot, None] = {}  # an ordered set
         self._places = options.limit + (0 if options.strict else options.spare)
         self._backlog: deque[Slot] = deque()
         self._threads = HandlerThreads()
         self._answers = Answers(api, ledger)
-        self._keeper = DeadlineKeeper(self._slots, self._overran)
+        self._keeper = DeadlineKeeper(self._slots.keys(), self._overran)
         self._kernel: Kernel
         self._running = False
         self._tokens = options.limit + options.spare
@@ -271,7 +272,7 @@ class Dispatcher:
             cancellable=entry.kind is EntryKind.TASK,
             report_only=not entry.cancel_at_deadline,
         )
-        self._slots.add(slot)
+        self._slots[slot] = None
         slot.context.run(enter, slot.request)
         if self._hooks.placed is not None:
             self._hooks.placed(slot)
@@ -308,7 +309,8 @@ class Dispatcher:
         except BaseException as error:
             outcome = defect(error)
         # Only now, outside its context, may the loop thread enter that context.
-        self._kernel.call_soon_threadsafe(self._thread_ended, slot, outcome)
+        with contextlib.suppress(RuntimeError):  # the loop is gone: draining gave up on us
+            self._kernel.call_soon_threadsafe(self._thread_ended, slot, outcome)
 
     def _thread_ended(self, slot: Slot, outcome: Outcome) -> None:
         self._threads.left()
@@ -364,7 +366,7 @@ class Dispatcher:
     def _let_go(self, slot: Slot) -> None:
         slot.holds -= 1
         if slot.holds == 0:
-            self._slots.discard(slot)
+            self._slots.pop(slot, None)
             if not self._slots:
                 self._emptied.set()
 

@@ -32,11 +32,13 @@ class LineAssembler:
         key = (_sync.current_thread_id(), request)
         partial = self._partial.pop(key, b"") if self._partial else b""
         *lines, rest = (partial + data).split(b"\n")
-        if rest and request is not None and request.ended:
-            lines.append(rest)  # nobody will finish it, and keeping it keeps the request
-        elif rest:
+        if rest:
             # A line that never ends must not grow for ever; what is kept is cut anyway.
             self._partial[key] = rest[: MAX_LINE_BYTES + 1]
+            # Only now: a request that ends in between is seen here, or its `finish` sees us.
+            if request is not None and request.ended:
+                # Nobody will finish it, and keeping it would keep the request.
+                lines += [late] if (late := self._partial.pop(key, b"")) else []
         return lines
 
     def finish(self, request: Request) -> list[bytes]:

@@ -60,8 +60,11 @@ class ThreadWriter:
         self._report = report
         self._max_lines = max_lines
         self._max_bytes = max_bytes
+        # Whoever finds the thread idle puts one in. A queue and not a condition, because it keeps
+        # what a finalizer puts in just before the thread, which it interrupts, begins to wait.
+        self._wakes: _sync.SimpleQueue[None] = _sync.SimpleQueue()
         self._lock = _sync.RLock()  # guards everything below
-        self._changed = _sync.Condition(self._lock)
+        self._changed = _sync.Condition(self._lock)  # of _settled
         self._queue: deque[tuple[int, bytes]] = deque()
         self._queued_bytes = 0
         self._dropped = 0
@@ -85,9 +88,7 @@ class ThreadWriter:
             self._queue.append((stream, data))
             self._queued_bytes += size
             self._taken += 1
-            if self._idle:
-                self._idle = False
-                self._changed.notify_all()
+            self._wake()
         return True
 
     def flush(self, timeout_s: float) -> bool:
@@ -100,7 +101,7 @@ class ThreadWriter:
         """Write what is queued and end the thread; False when that took too long."""
         with self._lock:
             self._closing = True
-            self._changed.notify_all()
+            self._wake()
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
@@ -125,15 +126,22 @@ class ThreadWriter:
 
     def _wait_batch(self) -> list[tuple[int, bytes]]:
         """All that is queued; empty when the writer closes."""
-        with self._lock:
-            while not self._queue and not self._closing:
+        while True:
+            with self._lock:
+                # The order matters: a finalizer may put a line between any two of these steps.
                 self._idle = True
-                self._changed.wait()
+                if self._queue or self._closing:
+                    self._idle = False
+                    self._queued_bytes = 0
+                    batch, self._queue = self._queue, deque()
+                    return list(batch)
+            self._wakes.get()
+
+    def _wake(self) -> None:
+        """Let the thread look again if it waits, or is about to. With the lock held."""
+        if self._idle:
             self._idle = False
-            batch = list(self._queue)
-            self._queue.clear()
-            self._queued_bytes = 0
-            return batch
+            self._wakes.put(None)
 
     def _write(self, batch: list[tuple[int, bytes]]) -> int:
         """Write in as few calls as the sink allows; returns how many lines were lost."""

@@ -247,3 +247,34 @@ def test_an_interpreter_whose_threads_inherit_contexts_cannot_mix_requests_up() 
         check=True,
         timeout=30,
     )
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="threads cannot inherit a context")
+def test_a_pools_threads_serve_nobody_where_threads_inherit_their_creators_context() -> None:
+    """The default of free-threaded builds: callbacks of B's calls must not find A's request."""
+    code = """
+        from contextvars import Context
+        from lmi_runtime.context import ContextThreadPoolExecutor, Request, enter, peek
+        from lmi_runtime.model import Invocation
+
+        views = []
+        pool = ContextThreadPoolExecutor(1, initializer=lambda: views.append(peek()))
+        for name in "ab":
+            context = Context()
+            context.run(enter, Request(Invocation(name)))
+            future = context.run(pool.submit, peek)
+            assert future.result(10).request_id == name
+            pool.submit(int).result(10)
+        callback = lambda future: views.append(peek())
+        import threading
+        gate = threading.Event()
+        future = context.run(pool.submit, gate.wait, 10)
+        future.add_done_callback(callback)
+        gate.set()
+        pool.shutdown()
+        assert views == [None, None], views
+    """
+    command = [sys.executable, "-X", "thread_inherit_context=1", "-c", textwrap.dedent(code)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+
+    assert ended.returncode == 0, ended.stderr

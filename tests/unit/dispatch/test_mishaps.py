@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from lmi_runtime import _sync
 from lmi_runtime.context import current
+from lmi_runtime.dispatch import DispatchOptions
 from lmi_runtime.errors import RuntimeApiError
 from lmi_runtime.model import (
     AnswerStream,
@@ -23,7 +26,7 @@ from lmi_runtime.model import (
     PostResult,
     Success,
 )
-from tests.unit.dispatch.conftest import Bench, serving
+from tests.unit.dispatch.conftest import Bench, StubEntry, serving
 from tests.unit.dispatch.test_loop import echo, streams
 
 pytestmark = pytest.mark.anyio
@@ -199,3 +202,36 @@ async def test_a_stream_that_cannot_be_opened_is_lost_and_its_place_is_not() -> 
         await again.answered.wait()
         assert again.body == b"a"
         assert bench.dispatcher.statistics().lost == 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_thread_that_outlives_the_loop_ends_in_silence(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Draining gave up on it; nobody is left to take its outcome, and that is no error."""
+    entered, released = threading.Event(), threading.Event()
+    uncaught: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", uncaught.append)
+
+    def code(_: Invocation) -> Outcome:
+        entered.set()
+        assert released.wait(10)
+        return Success(b"too late")
+
+    async def main() -> None:
+        bench = Bench(StubEntry(code, kind=EntryKind.THREAD), DispatchOptions(limit=1))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.dispatcher.run)
+            await bench.api.wait_polls(1)
+            bench.api.call()
+            await anyio.to_thread.run_sync(entered.wait, 10)
+            assert not await bench.dispatcher.drain(timeout_s=0)
+
+    before = set(threading.enumerate())
+    anyio.run(main, backend=backend)
+    (thread,) = [t for t in set(threading.enumerate()) - before if t.name.startswith("lmi-handler")]
+    released.set()
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert uncaught == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -102,3 +103,25 @@ def test_unfinished_lines_are_bounded_and_the_oldest_leave_first() -> None:
     assert assembler.crowded
     assert [owner for owner, _ in assembler.drain(keep=MAX_PARTIAL_LINES - 1)] == owners[:2]
     assert not assembler.crowded
+
+
+def test_a_piece_written_just_as_its_request_ends_is_not_kept() -> None:
+    """The request ends, and its lines are finished, after the writing thread saw that it had not."""
+    assembler = LineAssembler()
+
+    class EndsAsItIsAsked:
+        finished: list[bytes] | None = None
+
+        @property
+        def ended(self) -> bool:
+            if self.finished is not None:
+                return True
+            self.finished = assembler.finish(ends)
+            return False
+
+    ends: Any = EndsAsItIsAsked()
+
+    lines = assembler.feed(ends, b"late")
+
+    assert [*lines, *ends.finished] == [b"late"]
+    assert assembler.drain() == []

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import threading
+from types import FrameType
 
 import pytest
 
@@ -196,3 +197,38 @@ def test_after_one_loss_a_direct_writer_has_no_patience_left() -> None:
     writer.put(0, b"b")
 
     assert [data for _, data in sink.writes] == [b"1.0", b"0.0"]
+
+
+@pytest.mark.parametrize("strikes_at", range(1, 40))
+def test_a_finalizer_may_log_wherever_it_interrupts_the_writers_own_thread(
+    strikes_at: int,
+) -> None:
+    """Also between its decision to wait and the wait itself: the line is written all the same."""
+    struck = threading.Event()
+    left = strikes_at
+    running: ThreadWriter | None = None
+
+    def trace(frame: FrameType, *_: object) -> object:
+        nonlocal left, running
+        if frame.f_code is ThreadWriter._run.__code__:
+            running = frame.f_locals["self"]
+        if running is None:
+            return None  # not our code yet
+        left -= 1
+        if left == 0:
+            running.put(0, b"from the finalizer\n")
+            struck.set()
+        return trace
+
+    sink = MemorySink()
+    threading.settrace(trace)  # type: ignore[arg-type]
+    try:
+        writer = ThreadWriter(sink, report)
+    finally:
+        threading.settrace(None)  # type: ignore[arg-type]
+    while not struck.wait(0.001):
+        writer.put(0, b"line\n")
+
+    assert writer.flush(5)
+    assert b"from the finalizer" in sink.lines()
+    assert writer.close(5)
