@@ -11,7 +11,7 @@ from lmi_runtime.stress.model import Granularity, Schedule
 from lmi_runtime.stress.program import Execution, Program
 from lmi_runtime.stress.search.facts import Execute, SearchResult, SearchSettings
 from lmi_runtime.stress.search.frontier import decisions_after
-from lmi_runtime.stress.search.generated import Enough, quiet_settings
+from lmi_runtime.stress.search.generated import Enough, quiet, quiet_settings
 from lmi_runtime.stress.search.ledger import Find, FindKey, Ledger
 from lmi_runtime.stress.search.minimise import cost
 from lmi_runtime.stress.search.portfolio import Portfolio
@@ -183,7 +183,8 @@ class _Drawing:
         cases = hypothesis.given(strategies.data())(self._case)
         cases = quiet_settings(_CASES, shrink=True)(cases)
         try:
-            hypothesis.seed(self._settings.seed)(cases)()
+            with quiet():
+                hypothesis.seed(self._settings.seed)(cases)()
         except (Enough, _Fails):
             pass
         except Flaky:
@@ -308,6 +309,7 @@ def _simplest(strategy: SearchStrategy[Any]) -> Any:
     """The event that Hypothesis shrinks to."""
     import hypothesis
 
-    return hypothesis.find(
-        strategy, lambda _: True, settings=quiet_settings(100, shrink=True), random=None
-    )
+    with quiet():
+        return hypothesis.find(
+            strategy, lambda _: True, settings=quiet_settings(100, shrink=True), random=None
+        )

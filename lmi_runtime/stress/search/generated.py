@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lmi_runtime.stress.model import Deviation, Schedule
 
-__all__ = ["Enough", "draw_schedules", "quiet_settings"]
+__all__ = ["Enough", "draw_schedules", "quiet", "quiet_settings"]
 
 
 class Enough(BaseException):
     """Leaves Hypothesis at once; it lets pass what is no `Exception`."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """
+    Keep Hypothesis's warnings about its own generators from the user.
+
+    Under control it may take them for garbage (seen on 3.14); nothing here depends on them.
+
+    Thread safety: exploring thread only.
+    """
+    from hypothesis.errors import HypothesisWarning  # optional dependency
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", HypothesisWarning)
+        yield
 
 
 def quiet_settings(tries: int, *, shrink: bool) -> Any:
@@ -71,10 +89,10 @@ def draw_schedules(
         if enough:
             raise Enough
 
+    cases = quiet_settings(tries, shrink=False)(hypothesis.given(by_spot)(case))
     try:
-        hypothesis.seed(seed)(
-            quiet_settings(tries, shrink=False)(hypothesis.given(by_spot)(case))
-        )()
+        with quiet():
+            hypothesis.seed(seed)(cases)()
     except Enough:
         if raised:
             raise raised[0] from None
