@@ -66,7 +66,7 @@ class StressOptions:
 
     concurrency: int = 2
     mode: Mode | None = None
-    budget_s: float = 60.0
+    budget_s: float = 25.0
     schedules: int = 2000
     preemptions: int = 2
     granularity: GranularityName = "default"

@@ -117,9 +117,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--budget",
         type=duration,
-        default=60.0,
+        default=25.0,
         metavar="TIME",
-        help="stop after so long, such as 60s, 2m or 1m30s (default: 60s)",
+        help="stop after so long, such as 60s, 2m or 1m30s (default: 25s)",
     )
     group.add_argument(
         "--schedules",
