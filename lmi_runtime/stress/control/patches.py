@@ -35,7 +35,7 @@ _OWN = __name__.rpartition(".")[0]
 _KEPT = (_OWN, "_thread", "_pytest", "pytest", "hypothesis", "pytest_timeout", "xdist", "execnet")
 
 _GLOBALS: dict[str, Any] = {
-    "Lock": ControlledLock if isinstance(threading.Lock, type) else allocate_lock,
+    "Lock": ControlledLock if sys.version_info >= (3, 13) else allocate_lock,
     "_allocate_lock": allocate_lock,
     "RLock": ControlledRLock,
     threads.STARTER: threads.start_new_thread,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FrameType
 
 from lmi_runtime.stress.control.active import found
@@ -20,6 +20,7 @@ from lmi_runtime.stress.control.outside import wait_for_outsiders
 from lmi_runtime.stress.control.raw import get_ident
 from lmi_runtime.stress.control.recorder import Recorder
 from lmi_runtime.stress.control.timing import Timing
+from lmi_runtime.stress.control.turns import by_actor
 from lmi_runtime.stress.model import Deviation, DeviationKind
 from lmi_runtime.stress.program import Chooser, Complaint, RunOptions
 
@@ -80,7 +81,7 @@ class Scheduler(Timing):
         self.enter_thread: Callable[[], None] = _nothing
         self.leave_thread: Callable[[], None] = _nothing
         self._choose = chooser.choose
-        self._preempts = _by_actor(chooser)
+        self._preempts = by_actor(chooser)
         self._several = False
         self.thread_count = 0
         usual = options.usual_points
@@ -393,14 +394,3 @@ class Scheduler(Timing):
 
 def _nothing() -> None:
     """No tracing."""
-
-
-def _by_actor(chooser: Chooser) -> dict[int, dict[int, int]] | None:
-    """The preemptions of a fixed schedule, to be looked up without a call at every point."""
-    fixed: Mapping[tuple[int, int], int] | None = getattr(chooser, "preempts", None)
-    if fixed is None:
-        return None
-    plans: dict[int, dict[int, int]] = {}
-    for (actor, visit), to in fixed.items():
-        plans.setdefault(actor, {})[visit] = to
-    return plans

@@ -1,10 +1,13 @@
-"""Who could go on."""
+"""Who could go on, and who is to by a fixed schedule."""
 
 from __future__ import annotations
 
-from lmi_runtime.stress.control.actors import Actor
+from collections.abc import Mapping
 
-__all__ = ["Turns"]
+from lmi_runtime.stress.control.actors import Actor
+from lmi_runtime.stress.program import Chooser
+
+__all__ = ["Turns", "by_actor"]
 
 _NAPS_LIMIT = 2
 """Sleeps in a row of an actor, with nobody else running, until it is others' turn."""
@@ -124,3 +127,14 @@ def _number(actor: Actor) -> int:
 def _deadline(actor: Actor) -> tuple[float, int]:
     assert actor.deadline is not None
     return actor.deadline, actor.number
+
+
+def by_actor(chooser: Chooser) -> dict[int, dict[int, int]] | None:
+    """The preemptions of a fixed schedule, to be looked up without a call at every point."""
+    fixed: Mapping[tuple[int, int], int] | None = getattr(chooser, "preempts", None)
+    if fixed is None:
+        return None
+    plans: dict[int, dict[int, int]] = {}
+    for (actor, visit), to in fixed.items():
+        plans.setdefault(actor, {})[visit] = to
+    return plans

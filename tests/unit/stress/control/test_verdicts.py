@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from types import SimpleNamespace
@@ -243,10 +244,8 @@ class TestUnwinding:
     def test_catching_everything_stops_nobody(self) -> None:
         def stubborn(state: Any) -> None:
             while True:
-                try:
+                with contextlib.suppress(BaseException):
                     state.acquire()
-                except BaseException:
-                    pass
 
         def setup() -> Any:
             lock = threading.Lock()
