@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from lmi_runtime.stress.model import ActorInfo, DeviationKind, Granularity, Place, Schedule, Step
 
@@ -39,11 +39,20 @@ class Participant:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a participant ended: with a result, with an error, or not at all."""
+    """
+    How a participant ended: with a result, with an error, or not at all.
+
+    Attributes:
+        result: What it returned.
+        error: What it raised.
+        finished: It came to its end.
+        cancelled: It raised that it was cancelled, because the scheduler had cancelled it.
+    """
 
     result: Any = None
     error: BaseException | None = None
     finished: bool = True
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +182,7 @@ class RunOptions:
         watchdog_s: Real seconds without a sign of life until something counts as uncontrolled.
         serial: Participants one after the other, in this order; nothing else is tried.
         cancels: Decisions of the kind ``cancel`` are offered.
+        backend: Which event loop runs coroutine functions.
     """
 
     granularity: Granularity = Granularity.GIL
@@ -183,6 +193,7 @@ class RunOptions:
     watchdog_s: float = 2.0
     serial: tuple[int, ...] | None = None
     cancels: bool = False
+    backend: Literal["asyncio", "trio"] = "asyncio"
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lmi_runtime.stress.control.execute import execute
 from lmi_runtime.stress.control.locks import INTERNAL
-from lmi_runtime.stress.control.loop import UncontrolledIO
 from lmi_runtime.stress.control.patches import controlled
+from lmi_runtime.stress.control.uncontrolled import UncontrolledIO
 
 __all__ = ["INTERNAL", "UncontrolledIO", "controlled", "execute"]

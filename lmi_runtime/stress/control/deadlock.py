@@ -23,18 +23,20 @@ def describe_deadlock(actors: Sequence[Actor]) -> Complaint:
     stuck = [actor for actor in actors if actor.waiting is not None and _matters(actor)]
     lines: list[str] = []
     names: set[str] = set()
+    lost = bool(stuck)
     for actor in stuck:
         waiting = actor.waiting
         assert waiting is not None
         if waiting.what == "loop":
-            told = waiting.thing.stuck_tasks()
-            lines += [line for line, _ in told]
-            names |= {name for _, name in told if name}
+            told = waiting.thing.stuck()
+            lines += [each.sentence for each in told]
+            names |= {each.name for each in told if each.name}
+            lost = lost and bool(told) and all(each.notifies for each in told)
             continue
         lines.append(_line_of(actor))
+        lost = lost and waiting.what == "lock" and waiting.thing.notifies
         if waiting.what == "lock":
             names.add(name_of(waiting.thing))
-    lost = _is_lost_wakeup(stuck)
     return Complaint(
         "deadlock",
         ("Lost wakeup: " if lost else "Deadlock: ") + "; ".join(lines) + ".",
@@ -69,11 +71,6 @@ _GETS = frozenset(
         queue._PySimpleQueue.get.__code__,  # type: ignore[attr-defined]
     ]
 )
-
-
-def _is_lost_wakeup(stuck: Sequence[Actor]) -> bool:
-    locks = [a.waiting.thing for a in stuck if a.waiting is not None and a.waiting.what == "lock"]
-    return bool(locks) and len(locks) == len(stuck) and all(lock.notifies for lock in locks)
 
 
 def _line_of(actor: Actor) -> str:

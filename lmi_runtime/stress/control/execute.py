@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any
 
+from lmi_runtime.stress.control import trio_host
 from lmi_runtime.stress.control.active import Stage, put_active, put_stage
 from lmi_runtime.stress.control.actors import Actor
-from lmi_runtime.stress.control.patches import controlled
+from lmi_runtime.stress.control.host import LoopHost
+from lmi_runtime.stress.control.patches import controlled, replace_late
 from lmi_runtime.stress.control.recorder import Recorder
 from lmi_runtime.stress.control.scheduler import Scheduler
 from lmi_runtime.stress.control.sites import place_of
 from lmi_runtime.stress.control.threads import launch, restart_counters
-from lmi_runtime.stress.control.tracing import Tracer, site_of, tracer
+from lmi_runtime.stress.control.tracing import Tracer, catch_up, site_of, tracer
+from lmi_runtime.stress.control.trio_host import TrioHost
 from lmi_runtime.stress.control.watchdog import Watchdog
 from lmi_runtime.stress.model import Place
 from lmi_runtime.stress.program import (
@@ -52,6 +57,9 @@ def execute(program: Program, chooser: Chooser, options: RunOptions) -> Executio
     has moved for `RunOptions.watchdog_s`.
     """
     with controlled():
+        if options.backend == "trio" and not trio_host.inside():
+            importlib.import_module("trio")
+        replace_late()
         put_stage(Stage(0.0, seed=-1))
         try:
             state = program.setup()
@@ -72,8 +80,12 @@ def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) ->
     cast = _Cast(run, list(program.participants(state)))
     watchdog = Watchdog(options.watchdog_s, wants)
     tracing = _the_tracer()
-    run.enter_thread, run.leave_thread = tracing.enter, tracing.leave
-    tracing.begin(run, wants)
+    if recorder is None and cast.is_only_tasks:
+        # Tasks go on at awaits alone: bytecode matters when a thread comes to touch it, too.
+        run.on_second_actor.append(functools.partial(_trace, run, wants, tracing))
+    else:
+        tracing.begin(run, wants)
+        run.enter_thread, run.leave_thread = tracing.enter, tracing.leave
     _collect()
     restart_counters()
     gc_was_on = gc.isenabled()
@@ -85,7 +97,8 @@ def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) ->
         run.run(watchdog)
     finally:
         put_active(None)
-        tracing.finish()
+        if run.leave_thread == tracing.leave:
+            tracing.finish()
         if gc_was_on:
             gc.enable()
     ended = cast.ended()
@@ -99,6 +112,14 @@ def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) ->
     return execution
 
 
+def _trace(run: Scheduler, wants: Callable[[CodeType], bool], tracing: Tracer) -> None:
+    """In the middle of a run; called by the only actor, which is starting another one."""
+    tracing.begin(run, wants)
+    run.enter_thread, run.leave_thread = tracing.enter, tracing.leave
+    tracing.enter()
+    catch_up()
+
+
 class _Cast:
     """The participants, and the actors that play them."""
 
@@ -106,13 +127,16 @@ class _Cast:
         self._run = run
         self._participants = participants
         self._actors: list[Actor | None] = []
-        self._loop: Any = None
+        self._loop: LoopHost | TrioHost | None = None
+        self._loop_actor: Actor | None = None
+        self._kinds = [inspect.iscoroutinefunction(each.call) for each in participants]
+        self.is_only_tasks = all(self._kinds)
 
     def launch(self) -> None:
         coroutines = []
         calls = []
-        for participant in self._participants:
-            if inspect.iscoroutinefunction(participant.call):
+        for participant, is_coroutine in zip(self._participants, self._kinds, strict=True):
+            if is_coroutine:
                 coroutines.append(participant)
                 self._actors.append(None)
                 continue
@@ -126,25 +150,39 @@ class _Cast:
                     actor.number, participant.name, "thread", participant.invocation
                 )
         if coroutines:
-            from lmi_runtime.stress.control.loop import LoopHost
-
-            self._loop = LoopHost(self._run, coroutines)
-            calls.append((self._loop.actor, self._loop.main))
+            self._loop_actor = self._run.add("event loop")
+            self._loop = _host(self._run, self._loop_actor, coroutines)
+            calls.append((self._loop_actor, self._loop.main))
         serial = self._run.options.serial
         if serial is not None:
             order = [self._actors[index] for index in serial if index < len(self._actors)]
             threads = [actor for actor in order if actor is not None]
-            self._run.turns.line_up(threads + ([self._loop.actor] if self._loop else []))
+            self._run.turns.line_up(threads + ([self._loop_actor] if self._loop_actor else []))
         for actor, call in calls:
             launch(self._run, actor, call)
 
     def ended(self) -> tuple[Ended, ...]:
         """How each participant ended, in their order."""
+        host = self._loop_actor
+        if host is not None and host.error is not None:
+            self._run.uncontrolled.append(
+                f"The event loop ended with {type(host.error).__name__}: {host.error}."
+            )
         of_tasks = iter(() if self._loop is None else self._loop.ended())
         return tuple(
             next(of_tasks) if actor is None else Ended(actor.result, actor.error, actor.finished)
             for actor in self._actors
         )
+
+
+def _host(run: Scheduler, actor: Actor, participants: Sequence[Participant]) -> LoopHost | TrioHost:
+    actor.is_loop = True
+    actor.is_participant = True
+    if run.recorder is not None:
+        run.recorder.person(actor.number, actor.name, "loop", None)
+    if run.options.backend == "trio":
+        return TrioHost(run, actor, participants)
+    return LoopHost(run, actor, participants)
 
 
 def _own_complaints(run: Scheduler) -> Sequence[Complaint]:
@@ -162,11 +200,17 @@ def _own_complaints(run: Scheduler) -> Sequence[Complaint]:
     return [
         Complaint(
             "exception",
-            f"{actor.name} ended with {type(error).__name__}: {error}",
+            f"{_whose(actor)} {type(error).__name__}: {error}",
             traceback=traceback_of(error),
         )
         for actor, error in run.thread_errors
     ]
+
+
+def _whose(actor: Actor) -> str:
+    if actor.is_loop:
+        return "a callback of the event loop raised"
+    return f"{actor.name} ended with"
 
 
 def _execution(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import concurrent.futures.thread
 import contextlib
+import itertools
 import logging
 import queue
 import sys
@@ -18,13 +19,13 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from lmi_runtime.stress.control import clocks, determinism, threads
+from lmi_runtime.stress.control import clocks, determinism, loops, tasksync, threads, trio_host
 from lmi_runtime.stress.control.active import caller
 from lmi_runtime.stress.control.actors import Unwind
 from lmi_runtime.stress.control.forks import watch_forks
 from lmi_runtime.stress.control.locks import ControlledLock, ControlledRLock, allocate_lock
 from lmi_runtime.stress.control.outside import forget_outsiders
-from lmi_runtime.stress.control.raw import RawLock, RawRLock
+from lmi_runtime.stress.control.raw import RawLock, RawRLock, RawRLockType
 
 __all__ = ["controlled", "is_controlled"]
 
@@ -56,7 +57,7 @@ def controlled() -> Iterator[None]:
 
     Thread safety: exploring thread only.
     """
-    global _depth
+    global _depth, _in_place
     if _depth:
         _depth += 1
         try:
@@ -64,7 +65,7 @@ def controlled() -> Iterator[None]:
         finally:
             _depth -= 1
         return
-    undo = _Undo()
+    undo = _in_place = _Undo()
     try:
         forget_outsiders()
         watch_forks()
@@ -76,11 +77,33 @@ def controlled() -> Iterator[None]:
         undo.all()
 
 
+def replace_late() -> None:
+    """
+    Take over what has been imported since control began; between runs.
+
+    Thread safety: exploring thread only.
+    """
+    if not _in_place.has_trio and trio_host.inside() is not None:
+        _replace_trio(_in_place)
+    if not _in_place.has_anyio and "anyio" in sys.modules:
+        _in_place.has_anyio = True
+        for target, name, value in loops.replacements_in_anyio():
+            _in_place.replace(target, name, value)
+
+
+def _replace_trio(undo: _Undo) -> None:
+    undo.has_trio = True
+    for target, name, value in trio_host.replacements():
+        undo.replace(target, name, value)
+
+
 class _Undo:
     """What was there before, newest last."""
 
     def __init__(self) -> None:
         self._before: list[tuple[Any, str, Any]] = []
+        self.has_anyio = False
+        self.has_trio = False
 
     def replace(self, target: Any, name: str, value: Any) -> None:
         self._before.append((target, name, getattr(target, name)))
@@ -91,11 +114,17 @@ class _Undo:
             setattr(target, name, value)
 
 
+_in_place = _Undo()  # exploring thread only
+
+
 def _install(undo: _Undo) -> None:
+    if trio_host.inside() is not None:
+        _replace_trio(undo)
     standing_in: dict[int, Any] = {
         id(threading.Lock): _GLOBALS["Lock"],  # a class of its own from 3.13 on
         id(RawLock): allocate_lock,
         id(RawRLock): ControlledRLock,
+        id(RawRLockType): ControlledRLock,
         id(queue.SimpleQueue): queue._PySimpleQueue,  # type: ignore[attr-defined]
     }
     standing_in |= {id(real): fake for real, fake in clocks.REPLACEMENTS.items()}
@@ -109,6 +138,8 @@ def _install(undo: _Undo) -> None:
     undo.replace(threading, "excepthook", _excepthook(threading.excepthook))
     undo.replace(concurrent.futures.thread, "_global_shutdown_lock", ControlledLock())
     _replace_logging_locks(undo)
+    for target, name, value in itertools.chain(loops.replacements(), tasksync.replacements()):
+        undo.replace(target, name, value)
     for module in list(sys.modules.values()):
         if not isinstance(module, ModuleType) or module.__name__.startswith(_KEPT):
             continue
@@ -120,6 +151,7 @@ def _install(undo: _Undo) -> None:
 # What the interpreter's own machinery must keep.
 _UNTOUCHED: dict[str, tuple[str, ...]] = {
     "queue": ("_PySimpleQueue",),
+    "threading": ("_CRLock",),
 }
 
 

@@ -76,9 +76,18 @@ class Recorder:
             actor, "run", site.code, site.line, site.label, tuple(accesses), None, "", site.offset
         )
 
-    def event(self, actor: Actor, kind: StepKind, thing: Any = None, *, detail: str = "") -> None:
-        """Something happened at a primitive."""
-        frame: FrameType | None = sys._getframe(1)
+    def event(
+        self,
+        actor: Actor,
+        kind: StepKind,
+        thing: Any = None,
+        *,
+        detail: str = "",
+        frame: FrameType | None = None,
+    ) -> None:
+        """Something happened at a primitive; `frame` says where, if it is not the caller's."""
+        if frame is None:
+            frame = sys._getframe(1)
         while frame is not None and not self._wants(frame.f_code):
             frame = frame.f_back
         if thing is not None:

@@ -22,7 +22,7 @@ from lmi_runtime.stress.control.scheduler import Scheduler
 from lmi_runtime.stress.model import Granularity
 from lmi_runtime.stress.watch.bytecode import Site, SiteKind, analyse
 
-__all__ = ["Tracer", "site_of", "tracer"]
+__all__ = ["Tracer", "catch_up", "site_of", "tracer"]
 
 Wants = Callable[[CodeType], bool]
 Hook = Callable[[Site, FrameType], None]
@@ -282,8 +282,20 @@ def _monitor() -> None:
     if monitoring.get_tool(_TOOL) is None:
         monitoring.use_tool_id(_TOOL, "lmi_runtime.stress")
         monitoring.register_callback(_TOOL, monitoring.events.PY_START, _on_start)
+        # What was begun before the run was watched goes on with this.
+        monitoring.register_callback(_TOOL, monitoring.events.PY_RESUME, _on_start)
         monitoring.register_callback(_TOOL, monitoring.events.INSTRUCTION, _on_instruction)
-    monitoring.set_events(_TOOL, monitoring.events.PY_START)
+    monitoring.set_events(_TOOL, monitoring.events.PY_START | monitoring.events.PY_RESUME)
+
+
+def catch_up() -> None:
+    """Watch the functions that run already, when tracing begins in the middle of a run."""
+    if sys.version_info < (3, 12):
+        return  # `enter` does
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        _on_start(frame.f_code, 0)
+        frame = frame.f_back
 
 
 def _on_start(code: CodeType, offset: int) -> Any:
