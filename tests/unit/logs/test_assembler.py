@@ -106,7 +106,7 @@ def test_unfinished_lines_are_bounded_and_the_oldest_leave_first() -> None:
 
 
 def test_a_piece_written_just_as_its_request_ends_is_not_kept() -> None:
-    """The request ends, and its lines are finished, after the writing thread saw that it had not."""
+    """The request ends, and its lines are finished, just as the writing thread has looked."""
     assembler = LineAssembler()
 
     class EndsAsItIsAsked:
