@@ -80,7 +80,7 @@ def lines_of_two_requests() -> Scenario:
             sys.stdout,
             "stdout",
             logging.INFO,
-            state.lines.append_line,  # type: ignore[arg-type]
+            state.lines.append_line,
         )
         return state
 
