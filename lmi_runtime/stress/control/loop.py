@@ -40,6 +40,9 @@ LOOP_START_S = 1_000.0
 _PATIENCE = 500
 """Steps in a row until time passes although something is always ready."""
 
+PASSED_OVER = 100
+"""So often others may go first; then the oldest must, or polling callbacks would go on for ever."""
+
 _CALLBACKS = -2
 """Lane of what no task owns: callbacks keep the order in which they were registered."""
 
@@ -96,6 +99,7 @@ class ControlledLoop(Refuses, base_events.BaseEventLoop):
         self._timers = itertools.count()
         self._follow = None if run.recorder is None else Follower(run, actor, self)
         self._round = 0  # so many are left until timers are looked at, as in the stock loop
+        self._passed = 0  # so many decisions in a row the oldest had to wait
         self._steps = 0
         self._made = 0
         self._chooses = True
@@ -240,7 +244,7 @@ class ControlledLoop(Refuses, base_events.BaseEventLoop):
             return None
         if self._scheduled:
             lanes[TIME_PASSES] = None
-        if len(lanes) == 1 or not self._chooses:
+        if len(lanes) == 1 or not self._chooses or self._passed > PASSED_OVER:
             run.count_step(self._actor)
             return self._oldest()
         options = tuple(lanes)
@@ -249,6 +253,7 @@ class ControlledLoop(Refuses, base_events.BaseEventLoop):
         to = run.decide("task", self._actor, options, site)
         if to == first:
             return self._oldest()
+        self._passed += 1
         if run.recorder is not None:
             run.recorder.deviation(self._actor, site)
         if to == TIME_PASSES:
@@ -258,6 +263,7 @@ class ControlledLoop(Refuses, base_events.BaseEventLoop):
 
     def _oldest(self) -> _Ready | None:
         ready = self._ready
+        self._passed = 0
         while ready:
             item = ready.popleft()
             self._round -= 1

@@ -20,7 +20,7 @@ from lmi_runtime.stress.control.active import caller
 from lmi_runtime.stress.control.actors import Actor, Unwind, Waiting
 from lmi_runtime.stress.control.hashes import hash_of
 from lmi_runtime.stress.control.locks import INTERNAL
-from lmi_runtime.stress.control.loop import LOOP_START_S, cancel_option
+from lmi_runtime.stress.control.loop import LOOP_START_S, PASSED_OVER, cancel_option
 from lmi_runtime.stress.control.raw import RawRLock
 from lmi_runtime.stress.control.scheduler import TIME_PASSES, Scheduler
 from lmi_runtime.stress.control.sites import site_at_code
@@ -130,6 +130,7 @@ class Tasks:
         self._started: set[int] = set()
         self._unwinds = False
         self.is_host = False  # the main task is the harness's
+        self._passed = 0
         self._steps = 0
         self.scopes: dict[int, Any] = {}  # of the participants, by number of the task
         self.cancelled: set[int] = set()
@@ -171,11 +172,13 @@ class Tasks:
             if self._steps > _PATIENCE and options[-1] == TIME_PASSES:
                 self._let_time_pass()  # somebody asks again and again whether time has passed
                 continue
-            if len(options) == 1:
+            if len(options) == 1 or self._passed > PASSED_OVER:
+                self._passed = 0
                 self._run.count_step(self._actor)
                 return lanes[options[0]]
             site = self._actor.last_site = _site(lanes[options[0]])
             to = self._run.decide("task", self._actor, options, site)
+            self._passed = self._passed + 1 if to != options[0] else 0
             if to != options[0] and self._run.recorder is not None:
                 self._run.recorder.deviation(self._actor, site)
             if to != TIME_PASSES:
