@@ -53,6 +53,8 @@ class StressOptions:
         schedules: Runs.
         preemptions: Every schedule with at most so many is tried, as far as the budget goes.
         granularity: Where threads may be preempted; see `explore`.
+        backend: Which event loop runs ``async def``; by default what ``LMI_BACKEND`` says, as
+            it does in Lambda.
         include: Packages to watch besides the user's own code.
         seed: The same seed makes the same runs.
         cancel: Async invocations are also cancelled wherever they wait.
@@ -70,6 +72,7 @@ class StressOptions:
     schedules: int = 2000
     preemptions: int = 2
     granularity: GranularityName = "default"
+    backend: Literal["asyncio", "trio"] | None = None
     include: tuple[str, ...] = ()
     seed: int = 0
     cancel: bool = True
@@ -287,6 +290,19 @@ def _checked(
     return events
 
 
+def _backend() -> Literal["asyncio", "trio"]:
+    """
+    What serves the handler in Lambda.
+
+    Raises:
+        ConfigurationError: ``LMI_BACKEND`` names neither.
+    """
+    named = os.environ.get("LMI_BACKEND", "asyncio")
+    if named not in ("asyncio", "trio"):
+        raise ConfigurationError(f"LMI_BACKEND={named!r} is neither 'asyncio' nor 'trio'.")
+    return "trio" if named == "trio" else "asyncio"
+
+
 def _settings(
     options: StressOptions, replay: str | None, progress: Callable[[Progress], None] | None
 ) -> SearchSettings:
@@ -296,7 +312,7 @@ def _settings(
         max_bound=options.preemptions,
         granularities=granularities_of(options.granularity),
         seed=options.seed,
-        options=RunOptions(include=options.include),
+        options=RunOptions(include=options.include, backend=options.backend or _backend()),
         examples=options.examples,
     )
     if replay is not None:

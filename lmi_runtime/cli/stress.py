@@ -142,6 +142,11 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         help="where threads may be preempted (default: gil, then free-threaded as a warning)",
     )
     group.add_argument(
+        "--backend",
+        choices=("asyncio", "trio"),
+        help="event loop for async def (default: LMI_BACKEND, else asyncio)",
+    )
+    group.add_argument(
         "--include",
         action="append",
         default=[],
@@ -279,6 +284,7 @@ def _options(arguments: argparse.Namespace, root: Path) -> StressOptions:
         schedules=arguments.schedules,
         preemptions=arguments.preemptions,
         granularity=arguments.granularity,
+        backend=arguments.backend,
         include=tuple(arguments.include),
         seed=arguments.seed,
         cancel=not arguments.no_cancel,

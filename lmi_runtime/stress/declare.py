@@ -77,6 +77,7 @@ def stress_test(
     schedules: int | None = None,
     preemptions: int | None = None,
     granularity: Literal["default", "gil", "free-threaded", "line"] = "default",
+    backend: Literal["asyncio", "trio"] | None = None,
     include: Iterable[str] = (),
     seed: int | None = None,
     cancel: bool = True,
@@ -109,6 +110,7 @@ def stress_test(
         schedules: At most so many runs.
         preemptions: Every schedule with at most so many is tried, as far as the budget goes.
         granularity: Where threads may be preempted, see `explore`.
+        backend: Which event loop runs ``async def``; by default what ``LMI_BACKEND`` says.
         include: Packages to watch besides your own code.
         seed: The same seed makes the same runs; ``--lmi-stress-seed`` wins.
         cancel: Also cancel invocations wherever they wait.
@@ -129,6 +131,7 @@ def stress_test(
         "concurrency": concurrency,
         "mode": mode,
         "granularity": granularity,
+        "backend": backend,
         "include": tuple(include),
         "cancel": cancel,
         "mark": mark,

@@ -47,6 +47,7 @@ def explore(
     preemptions: int = 2,
     schedules: int = 2000,
     budget_s: float = 60.0,
+    backend: Literal["asyncio", "trio"] = "asyncio",
     include: Iterable[str] = (),
     cancel: bool = False,
     seed: int = 0,
@@ -75,6 +76,7 @@ def explore(
         preemptions: Every schedule with at most so many is tried, as far as the budget goes.
         schedules: At most so many runs.
         budget_s: At most so many real seconds.
+        backend: Which event loop runs coroutine functions.
         include: Packages to watch besides your own code.
         cancel: Also cancel tasks wherever they wait.
         seed: The same seed makes the same runs.
@@ -101,7 +103,7 @@ def explore(
         max_bound=preemptions,
         granularities=granularities_of(granularity),
         seed=seed,
-        options=RunOptions(include=tuple(include), cancels=cancel),
+        options=RunOptions(include=tuple(include), cancels=cancel, backend=backend),
         examples=examples,
     )
     if replay is not None:

@@ -4,8 +4,8 @@ Run campaigns over our own code.
     python -m stress.scenarios [NAME ...] [--budget 30s] [--seed N] [--list]
 
 Prints a line each: verdict, the bound that was exhausted, schedules, seconds. What fails is
-explained and kept in ``stress/corpus``. Exit status: 0 if all hold, 1 if one fails, 2 if one is
-inconclusive.
+explained and kept in ``stress/scenarios/found``. Exit status: 0 if all hold, 1 if one fails, 2
+if one is inconclusive.
 """
 
 from __future__ import annotations

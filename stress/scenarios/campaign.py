@@ -12,7 +12,7 @@ from stress.scenarios.scenario import Budget, Scenario
 
 __all__ = ["explored", "kept", "line_of"]
 
-CORPUS = Path(__file__).parents[1] / "corpus"
+FOUND = Path(__file__).parent / "found"
 
 
 def explored(
@@ -53,7 +53,7 @@ def line_of(name: str, report: Report) -> str:
     )
 
 
-def kept(name: str, finding: Finding, folder: Path = CORPUS) -> Path:
+def kept(name: str, finding: Finding, folder: Path = FOUND) -> Path:
     """Write down how `finding` is seen again; returns the file."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"scenario_{name}_{finding.granularity.value}.json"

@@ -97,6 +97,9 @@ def _replace_trio(undo: _Undo) -> None:
         undo.replace(target, name, value)
 
 
+_NOTHING = object()
+
+
 class _Undo:
     """What was there before, newest last."""
 
@@ -106,12 +109,15 @@ class _Undo:
         self.has_trio = False
 
     def replace(self, target: Any, name: str, value: Any) -> None:
-        self._before.append((target, name, getattr(target, name)))
+        self._before.append((target, name, getattr(target, name, _NOTHING)))
         setattr(target, name, value)
 
     def all(self) -> None:
         for target, name, value in reversed(self._before):
-            setattr(target, name, value)
+            if value is _NOTHING:
+                delattr(target, name)
+            else:
+                setattr(target, name, value)
 
 
 _in_place = _Undo()  # exploring thread only
@@ -140,7 +146,8 @@ def _install(undo: _Undo) -> None:
     _replace_logging_locks(undo)
     for target, name, value in itertools.chain(loops.replacements(), tasksync.replacements()):
         undo.replace(target, name, value)
-    for module in list(sys.modules.values()):
+    loaded: list[object] = list(sys.modules.values())  # anything may be put there
+    for module in loaded:
         if not isinstance(module, ModuleType) or module.__name__.startswith(_KEPT):
             continue
         for name, value in list(vars(module).items()):

@@ -206,6 +206,8 @@ class HandlerProgram:
 
         async def call() -> Any:
             self._begin(state, delivery)
+            if not _is_on_asyncio():
+                return await _on_trio(state, delivery, serve)
             _watch_timeouts(state)
             try:
                 return await serve()
@@ -428,6 +430,25 @@ def _watch_timeouts(state: RunState) -> None:
         return real(when, fire, context=context)
 
     loop.call_at = call_at
+
+
+async def _on_trio(state: RunState, delivery: Delivery, serve: Callable[[], Any]) -> Any:
+    """No probe comes after: nothing more can be awaited where a scope has been cancelled."""
+    import trio  # optional; it is what runs this
+
+    try:
+        return await serve()
+    except trio.Cancelled:
+        state.cancelled.append(delivery.number)
+        raise
+
+
+def _is_on_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _was_cancelled() -> bool:

@@ -87,6 +87,8 @@ class _HandlerSearch:
         self._survey = Survey(subject, stage, execute, settings.options)
         self._runner = Runner(execute, settings)
         self._ledger = Ledger()
+        # By identity of the program, which the survey keeps.
+        self._portfolios: dict[int, Portfolio] = {}
         if isinstance(events, Sequence):
             self._events: tuple[Any, ...] = tuple(events)
         elif settings.first:
@@ -111,19 +113,26 @@ class _HandlerSearch:
         if known is not None:
             return known.answer()
         levels = self._survey.levels(self._events[0])
-        last: Portfolio | None = None
         for events, level in self._cases(levels):
             portfolio = self._portfolio(events, level)
             share = _SHARE if len(events) > 1 else _SHARE / 2
-            portfolio.explore(portfolio.first_passes(share))
-            if self._is_over(portfolio):
+            portfolio.explore(portfolio.first_passes(share * self._affordable()))
+            if self._ledger.suffices(self._settings.stop_at):
                 return portfolio.answer()
-            last = portfolio
+            if portfolio.stopped:
+                break
         if self._strategy is not None:
             return self._search_events(levels[0])
-        return self._rest(levels, last)
+        # What was claimed of fewer invocations is no answer, even if there is no time left.
+        return self._rest(levels)
 
-    def _rest(self, levels: Sequence[int], last: Portfolio | None) -> SearchResult:
+    def _affordable(self) -> float:
+        """Which part of the runs that were asked for there will be time for, as far as known."""
+        runner, settings = self._runner, self._settings
+        per_run = runner.seconds / max(1, runner.schedules + self._survey.runs)
+        return min(1.0, settings.budget_s / max(1e-9, per_run * settings.max_schedules))
+
+    def _rest(self, levels: Sequence[int]) -> SearchResult:
         events = _cycled(self._events, self._concurrency)
         portfolio = self._portfolio(events, levels[0])
         portfolio.explore(portfolio.everything())
@@ -180,9 +189,14 @@ class _HandlerSearch:
         )
 
     def _portfolio(self, events: tuple[Any, ...], level: int) -> Portfolio:
-        settings = replace(self._settings, first=())
+        """The portfolio of a program; later stages go on where earlier ones left it."""
         program = self._survey.program(events, level)
-        return Portfolio(program, settings, self._runner, self._ledger, events)
+        known = self._portfolios.get(id(program))
+        if known is None:
+            settings = replace(self._settings, first=())
+            known = Portfolio(program, settings, self._runner, self._ledger, events)
+            self._portfolios[id(program)] = known
+        return known
 
     def _is_over(self, portfolio: Portfolio) -> bool:
         return portfolio.stopped or self._ledger.suffices(self._settings.stop_at)

@@ -64,6 +64,7 @@ class Survey:
     uncontrolled: dict[str, None] = field(default_factory=dict)
     standing: tuple[Complaint, ...] = ()
     rest: dict[str, Tree] = field(default_factory=dict)
+    _hangs: bool = False
     _programs: dict[str, HandlerProgram] = field(default_factory=dict)
 
     # ------------------------------------------------------------------ once
@@ -91,7 +92,8 @@ class Survey:
         if error is not None:
             self._note_error(error)
         # What hangs alone is found at once by the search, and would take for ever here.
-        if self.subject.mode != "process" and first.ended and first.ended[0].finished:
+        self._hangs = any(not each.finished for each in first.ended)
+        if self.subject.mode != "process" and first.ended and not self._hangs:
             self._grow(event)
         return not self.uncontrolled
 
@@ -99,7 +101,7 @@ class Survey:
         text = f"{type(error).__name__}: {error}"
         if _is_from_trio(error):
             self.uncontrolled[
-                f"The handler needs trio's event loop, which is not under control ({text})."
+                f"The handler needs trio's event loop: set LMI_BACKEND=trio ({text})."
             ] = None
             return
         self.uncontrolled[
@@ -151,7 +153,7 @@ class Survey:
 
     def levels(self, event: Any) -> tuple[int, ...]:
         """How much may be marked without the handler failing, the most telling first."""
-        if self.subject.mark == "off":
+        if self.subject.mark == "off" or self._hangs:
             return (0,)
         if callable(self.subject.mark):
             return (1, 0)
@@ -184,7 +186,8 @@ class Survey:
         if self.subject.mode == "process" or not self.subject.judges("serial"):
             return
         natural = tuple(range(number))
-        self._serial(program, natural)
+        if not self._ends(program, natural):
+            return
         self._serial(program, natural)
         self._name_mask(program, frozenset(), _BY_ITSELF)
         before = known.references.mask
@@ -202,8 +205,20 @@ class Survey:
             ] = None
             return
         for order in itertools.permutations(natural):
-            if order != natural:
-                self._serial(program, order)
+            if order != natural and not self._ends(program, order):
+                return
+
+    def _ends(self, program: HandlerProgram, order: tuple[int, ...]) -> bool:
+        """
+        Run one order; if not all end, nothing is compared.
+
+        The search finds at once what hangs without overlap, and each more run of it is slow.
+        """
+        done = self._serial(program, order)
+        if not done.uncontrolled and all(each.finished for each in done.ended):
+            return True
+        program.known.references.observations.clear()
+        return False
 
     def _name_mask(
         self, program: HandlerProgram, before: frozenset[tuple[str, ...]], why: str
@@ -219,6 +234,7 @@ class Survey:
         options = RunOptions(
             granularity=Granularity.GIL,
             include=self.options.include,
+            backend=self.options.backend,
             serial=order,
             watchdog_s=patience_s or self.options.watchdog_s,
         )

@@ -187,12 +187,14 @@ class UserModules:
         """
         Modules of the user that are loaded but cannot be executed anew.
 
-        Extension modules and modules without a source file: their state outlives a run.
+        Extension modules and modules without a source file: their state outlives a run. The
+        script that explores, which has no suffix when it is a command, is none of them.
         """
         return [
             name
             for name, module in list(sys.modules.items())
-            if isinstance(file := getattr(module, "__file__", None), str)
+            if name.partition(".")[0] not in _FIXED
+            and isinstance(file := getattr(module, "__file__", None), str)
             and not _is_source(file)
             and self._wants(file)
         ]

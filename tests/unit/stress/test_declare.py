@@ -76,7 +76,7 @@ def test_a_body_cannot_be_a_coroutine_function() -> None:
 
 
 def test_decorators_without_parentheses_are_told() -> None:
-    with pytest.raises(TypeError, match='name the handler: @stress_test\\("app.handler"\\)'):
+    with pytest.raises(TypeError, match=r'name the handler: @stress_test\("app\.handler"\)'):
 
         @stress_test  # type: ignore[arg-type]
         def test() -> None: ...
