@@ -82,8 +82,9 @@ class Stage:
         self.is_users = _Files()
         self._importer = 0
         self.world = World.capture(module, wants=self.is_users)
-        self._temporary = os.path.realpath(tempfile.gettempdir())
-        self._there = frozenset(_names_in(self._temporary))
+        temporary = tempfile.gettempdir()
+        self._temporary = {os.path.abspath(temporary), os.path.realpath(temporary)}
+        self._there = frozenset(_names_in(temporary))
 
     @classmethod
     @contextmanager
@@ -151,11 +152,13 @@ class Stage:
 
     def _top_of(self, path: str) -> str | None:
         """The entry of the temporary directory that a path is in, if it is a new one."""
-        path = os.path.realpath(path)
-        if not path.startswith(self._temporary + os.sep):
-            return None
-        name = path[len(self._temporary) + 1 :].partition(os.sep)[0]
-        return None if name in self._there else os.path.join(self._temporary, name)
+        # Links are not followed: what a run made is the link, not what it leads to.
+        path = os.path.abspath(path)
+        for directory in self._temporary:
+            if path.startswith(directory + os.sep):
+                name = path[len(directory) + 1 :].partition(os.sep)[0]
+                return None if name in self._there else os.path.join(directory, name)
+        return None
 
 
 class _Files:
