@@ -17,7 +17,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from lmi_runtime.stress.control import actors
-from lmi_runtime.stress.control.active import caller
+from lmi_runtime.stress.control.active import caller, stage
 from lmi_runtime.stress.control.actors import Actor, Waiting
 from lmi_runtime.stress.control.outside import note_outsider
 from lmi_runtime.stress.control.raw import RawLock, get_ident
@@ -32,6 +32,9 @@ _QUIET = frozenset({"threading", "queue", "concurrent.futures._base", "concurren
 """Modules whose own locks are no places to switch at: what they build from them is."""
 
 _QUIET_OR_LOOPS = _QUIET | {"asyncio.base_events", "asyncio.events", "logging", "sched"}
+
+_PATIENCE_S = 2.0
+"""Real seconds the exploring thread waits for a lock: other threads may hold it for a moment."""
 
 _numbers = itertools.count(1)
 
@@ -87,6 +90,8 @@ class ControlledLock:
         here = caller()
         if here is None:
             note_outsider()
+            if blocking and timeout == -1 and stage() is not None:
+                return self._take_between_runs()
             return self._real.acquire(blocking, timeout)
         if timeout != -1:
             _check(blocking, timeout)
@@ -184,6 +189,15 @@ class ControlledLock:
         self.waiters.clear()
         if self._real.locked():
             self._real.release()
+
+    def _take_between_runs(self) -> bool:
+        """In a module being imported, or in `setup`: nobody else gives back what is taken there."""
+        if self._real.acquire(timeout=_PATIENCE_S):
+            return True
+        raise RuntimeError(
+            "Before the run began, code waits for a lock that is taken already: it was imported, "
+            "or set up, with a lock that it never gave back."
+        )
 
     def locked_now(self) -> bool:
         """Whether anybody holds it, for the scheduler: no switch point."""

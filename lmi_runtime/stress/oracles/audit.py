@@ -190,6 +190,11 @@ def _of_path(kind: str, position: int = 0) -> Callable[[Recording, tuple[Any, ..
     return read
 
 
+def _on_database(recorder: Recording, args: tuple[Any, ...]) -> None:
+    if args[0] not in ("", ":memory:"):  # those belong to their connection alone
+        recorder.note("database", _text(args[0]))
+
+
 def _of_text(kind: str, position: int = 0) -> Callable[[Recording, tuple[Any, ...]], None]:
     def read(recorder: Recording, args: tuple[Any, ...]) -> None:
         value = args[position] if len(args) > position else ""
@@ -245,7 +250,7 @@ _EVENTS: Final[Mapping[str, Callable[[Recording, tuple[Any, ...]], None]]] = {
     "os.unsetenv": _of_text("setenv"),
     "socket.connect": _on_connect,
     "socket.getaddrinfo": _of_text("connect"),
-    "sqlite3.connect": _of_text("database"),
+    "sqlite3.connect": _on_database,
     "subprocess.Popen": _of_text("process", 1),
     "ctypes.dlopen": _of_text("library"),
     "tempfile.mkdtemp": _of_path("unique"),

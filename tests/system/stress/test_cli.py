@@ -18,7 +18,14 @@ from tests.support.repository import REPOSITORY
 
 pytestmark = pytest.mark.system
 
-COMMAND = [sys.executable, "-c", "import sys; from lmi_runtime.cli import main; sys.exit(main())"]
+# As a terminal would start it: a shell starts what it runs in the background, and so perhaps this
+# test, with Ctrl-C ignored.
+_AS_IN_A_TERMINAL = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+COMMAND = [
+    sys.executable,
+    "-c",
+    _AS_IN_A_TERMINAL + "from lmi_runtime.cli import main; sys.exit(main())",
+]
 
 RACY = """
 LAST = None

@@ -20,7 +20,7 @@ from lmi_runtime.stress.control import controlled
 from lmi_runtime.stress.model import Verdict
 from stress.scenarios import SCENARIOS, Budget, explored
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 FAST = Budget(preemptions=1, schedules=200, seconds=5.0)
 HUNT = Budget(preemptions=2, schedules=3000, seconds=30.0)

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from lmi_runtime.stress.control import controlled
+from lmi_runtime.stress.control import controlled, locks
+from lmi_runtime.stress.exploring import explore
 from tests.unit.stress.control.tries import fails, holds, run
 
 
@@ -348,3 +349,17 @@ def _load(path: Path) -> ModuleType:
     module = ModuleType(path.stem)
     exec(compile(path.read_text(), str(path), "exec"), module.__dict__)
     return module
+
+
+def test_a_lock_that_setup_takes_twice_is_an_error_and_no_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(locks, "_PATIENCE_S", 0.01)
+
+    def setup() -> Any:
+        lock = threading.Lock()
+        lock.acquire()
+        lock.acquire()
+
+    with pytest.raises(RuntimeError, match="waits for a lock that is taken already"):
+        explore(setup, [nothing])

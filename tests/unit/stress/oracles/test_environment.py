@@ -249,6 +249,7 @@ def test_what_is_not_controlled_is_named(stage: Stage, tmp_path: Path) -> None:
 
     def open_database() -> None:
         sqlite3.connect(str(tmp_path / "db")).close()
+        sqlite3.connect(":memory:").close()  # nobody else can ever see it
 
     stage.run(1, connect)
     stage.run(1, start)
@@ -260,6 +261,7 @@ def test_what_is_not_controlled_is_named(stage: Stage, tmp_path: Path) -> None:
     assert any("invocation 1 connects to 127.0.0.1:" in it for it in sentences)
     assert any(f"starts another process, {sys.executable} -c" in it for it in sentences)
     assert any(f"invocation 2 opens the database {tmp_path}/db" in it for it in sentences)
+    assert not any(":memory:" in it for it in sentences)
     assert any("loads the C library" in it for it in sentences)
     assert all("test_environment.py:" in it for it in sentences)
 
