@@ -14,6 +14,7 @@ from lmi_runtime.stress.control import trio_host
 from lmi_runtime.stress.control.active import Stage, put_active, put_stage
 from lmi_runtime.stress.control.actors import Actor
 from lmi_runtime.stress.control.host import LoopHost
+from lmi_runtime.stress.control.locks import count_anew
 from lmi_runtime.stress.control.patches import controlled, replace_late
 from lmi_runtime.stress.control.recorder import Recorder
 from lmi_runtime.stress.control.scheduler import Scheduler
@@ -61,6 +62,7 @@ def execute(program: Program, chooser: Chooser, options: RunOptions) -> Executio
             importlib.import_module("trio")
         replace_late()
         put_stage(Stage(0.0, seed=-1))
+        count_anew()
         try:
             state = program.setup()
             try:

@@ -26,7 +26,14 @@ from lmi_runtime.stress.control.sites import site_at
 if TYPE_CHECKING:
     from lmi_runtime.stress.control.scheduler import Scheduler
 
-__all__ = ["INTERNAL", "ControlledLock", "ControlledRLock", "allocate_lock", "switch_point"]
+__all__ = [
+    "INTERNAL",
+    "ControlledLock",
+    "ControlledRLock",
+    "allocate_lock",
+    "count_anew",
+    "switch_point",
+]
 
 _QUIET = frozenset({"threading", "queue", "concurrent.futures._base", "concurrent.futures.thread"})
 """Modules whose own locks are no places to switch at: what they build from them is."""
@@ -75,11 +82,12 @@ class ControlledLock:
     Thread safety: as the lock it stands for.
     """
 
-    __slots__ = ("__weakref__", "_real", "made", "notifies", "number", "owner", "waiters")
+    __slots__ = ("__weakref__", "_real", "made", "notifies", "nth", "number", "owner", "waiters")
 
     def __init__(self) -> None:
         self._real = RawLock()
         self.made, self.notifies = _creation()
+        self.nth = 1 if self.notifies else _count(self.made)  # of those made on that line
         self.number = next(_numbers)
         self.owner: Any = None  # an Actor while one holds it; guarded by the baton
         self.waiters: list[Actor] = []  # guarded by the baton
@@ -295,6 +303,23 @@ def _creation() -> tuple[CodePlace | None, bool]:
     if frame is None:
         return None, False
     return (frame.f_code, frame.f_lineno), False
+
+
+_made: dict[tuple[int, int], int] = {}  # locks of one run, by code and line; names only
+
+
+def _count(made: CodePlace | None) -> int:
+    if made is None:
+        return 1
+    code, line = made
+    nth = _made.get((id(code), line), 0) + 1
+    _made[id(code), line] = nth
+    return nth
+
+
+def count_anew() -> None:
+    """A run begins: its locks are counted from one; exploring thread only."""
+    _made.clear()
 
 
 CodePlace = tuple[CodeType, int]

@@ -363,3 +363,23 @@ def test_a_lock_that_setup_takes_twice_is_an_error_and_no_hang(
 
     with pytest.raises(RuntimeError, match="waits for a lock that is taken already"):
         explore(setup, [nothing])
+
+
+def test_locks_made_on_one_line_are_told_apart() -> None:
+    def setup() -> Any:
+        return [threading.Lock() for _ in range(2)]
+
+    def take(first: int) -> Any:
+        def both(forks: Any) -> None:
+            with forks[first], forks[1 - first]:
+                pass
+
+        return both
+
+    report = explore(setup, [take(0), take(1)])
+
+    assert report.findings[0].oracle == "deadlock"
+    assert [line.partition(" waits for ")[2] for line in report.findings[0].cycle] == [
+        f"the lock made at test_threads.py:{setup.__code__.co_firstlineno + 1} #2, held by both 2",
+        f"the lock made at test_threads.py:{setup.__code__.co_firstlineno + 1}, held by both 1",
+    ]
