@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import os
 import re
 import shlex
@@ -337,6 +336,8 @@ def _file_name(subject: str, nodeid: str) -> str:
     """Readable, and another one for each search."""
     whole = nodeid if subject.startswith(nodeid) else f"{nodeid} {subject}"
     words = re.sub(r"[^A-Za-z0-9]+", "-", whole).strip("-")[-80:].strip("-")
+    import hashlib  # pytest reads this file in every project; most never come here
+
     return f"{words}-{hashlib.sha256(f'{nodeid} {subject}'.encode()).hexdigest()[:8]}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +22,16 @@ from lmi_runtime.stress.model import Verdict
 from stress.scenarios import SCENARIOS, Budget, explored
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
+
+
+@pytest.fixture(autouse=True)
+def as_loud_as_before() -> Iterator[None]:
+    """Scenarios of failing handlers quieten our own logger; later tests listen to it."""
+    logger = logging.getLogger("lmi_runtime")
+    level = logger.level
+    yield
+    logger.setLevel(level)
+
 
 FAST = Budget(preemptions=1, schedules=200, seconds=5.0)
 HUNT = Budget(preemptions=2, schedules=3000, seconds=30.0)

@@ -12,7 +12,7 @@ from typing import Any
 from lmi_runtime.stress.watch.accesses import Touched, resolve
 from lmi_runtime.stress.watch.bytecode import Site, analyse
 
-_TOOL = 4
+_TOOL = 3
 
 
 @dataclass
