@@ -16,12 +16,12 @@ from lmi_runtime import _sync
 from lmi_runtime.context import Request, enter
 from lmi_runtime.errors import ConfigurationError, UnsupportedMode
 from lmi_runtime.handlers import HandlerSpec, HttpHead, Style, load
-from lmi_runtime.model import Invocation
+from lmi_runtime.model import Invocation, backend_from
 from lmi_runtime.stress.control import controlled
-from lmi_runtime.stress.exploring import GranularityName, granularities_of, report_of
+from lmi_runtime.stress.exploring import GranularityName, adjusted, granularities_of, report_of
 from lmi_runtime.stress.model import Report
 from lmi_runtime.stress.program import RunOptions
-from lmi_runtime.stress.search import Progress, SearchSettings, decode
+from lmi_runtime.stress.search import Progress, SearchSettings
 from lmi_runtime.stress.subject import (
     ORACLES,
     Delivery,
@@ -290,36 +290,18 @@ def _checked(
     return events
 
 
-def _backend() -> Literal["asyncio", "trio"]:
-    """
-    What serves the handler in Lambda.
-
-    Raises:
-        ConfigurationError: ``LMI_BACKEND`` names neither.
-    """
-    named = os.environ.get("LMI_BACKEND", "asyncio")
-    if named not in ("asyncio", "trio"):
-        raise ConfigurationError(f"LMI_BACKEND={named!r} is neither 'asyncio' nor 'trio'.")
-    return "trio" if named == "trio" else "asyncio"
-
-
 def _settings(
     options: StressOptions, replay: str | None, progress: Callable[[Progress], None] | None
 ) -> SearchSettings:
     settings = SearchSettings(
         budget_s=options.budget_s,
-        max_schedules=1 if replay is not None else options.schedules,
+        max_schedules=options.schedules,
         max_bound=options.preemptions,
         granularities=granularities_of(options.granularity),
         seed=options.seed,
-        options=RunOptions(include=options.include, backend=options.backend or _backend()),
+        options=RunOptions(
+            include=options.include, backend=options.backend or backend_from(os.environ)
+        ),
         examples=options.examples,
     )
-    if replay is not None:
-        again = decode(replay)
-        settings = dataclasses.replace(
-            settings, first=(again,), granularities=(again.granularity,), examples=None
-        )
-    if progress is not None:
-        settings = dataclasses.replace(settings, progress=progress)
-    return settings
+    return adjusted(settings, replay, progress)

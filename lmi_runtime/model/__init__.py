@@ -13,7 +13,7 @@ from lmi_runtime.model.outcome import (
     Success,
 )
 from lmi_runtime.model.ports import AnswerStream, Entry, EntryKind, InFlightLedger, RuntimeApi
-from lmi_runtime.model.settings import LogFormat, Mode, Settings
+from lmi_runtime.model.settings import LogFormat, Mode, Settings, backend_from
 
 __all__ = [
     "MAX_ERROR_BYTES",
@@ -34,4 +34,5 @@ __all__ = [
     "StreamFailed",
     "Streaming",
     "Success",
+    "backend_from",
 ]

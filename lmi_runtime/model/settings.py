@@ -6,10 +6,11 @@ import enum
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from lmi_runtime.errors import ConfigurationError, InvalidConcurrency, UnsupportedMode
 
-__all__ = ["LogFormat", "Mode", "Settings"]
+__all__ = ["LogFormat", "Mode", "Settings", "backend_from"]
 
 
 class Mode(enum.Enum):
@@ -108,7 +109,7 @@ class Settings:
             log_level=_log_level(environ.get("AWS_LAMBDA_LOG_LEVEL")),
             log_socket=environ.get("_LAMBDA_TELEMETRY_LOG_FD_PROVIDER_SOCKET") or None,
             memory_mb=_count(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
-            backend=_backend(environ.get("LMI_BACKEND") or "asyncio"),
+            backend=backend_from(environ),
             use_uvloop=_flag(environ, "LMI_UVLOOP"),
         )
 
@@ -150,10 +151,19 @@ def _log_level(text: str | None) -> int | None:
     return levels.get(text.upper())
 
 
-def _backend(text: str) -> str:
-    if text not in ("asyncio", "trio"):
-        raise ConfigurationError(f"LMI_BACKEND={text!r} is neither 'asyncio' nor 'trio'.")
-    return text
+def backend_from(environ: Mapping[str, str]) -> Literal["asyncio", "trio"]:
+    """
+    Which event loop serves `async def`.
+
+    Raises:
+        ConfigurationError: ``LMI_BACKEND`` names neither.
+    """
+    text = environ.get("LMI_BACKEND") or "asyncio"
+    if text == "asyncio":
+        return "asyncio"
+    if text == "trio":
+        return "trio"
+    raise ConfigurationError(f"LMI_BACKEND={text!r} is neither 'asyncio' nor 'trio'.")
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool | None:

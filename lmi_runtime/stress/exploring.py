@@ -30,7 +30,7 @@ from lmi_runtime.stress.search import (
     search,
 )
 
-__all__ = ["explore", "granularities_of", "report_of", "search_under_control"]
+__all__ = ["adjusted", "explore", "granularities_of", "report_of", "search_under_control"]
 
 State = TypeVar("State")
 
@@ -99,21 +99,40 @@ def explore(
     program = CallableProgram(setup, calls, invariant, subject)
     settings = SearchSettings(
         budget_s=budget_s,
-        max_schedules=1 if replay else schedules,
+        max_schedules=schedules,
         max_bound=preemptions,
         granularities=granularities_of(granularity),
         seed=seed,
         options=RunOptions(include=tuple(include), cancels=cancel, backend=backend),
         examples=examples,
     )
+    settings = adjusted(settings, replay, progress)
+    return report_of(search_under_control(program, settings), settings, subject=subject)
+
+
+def adjusted(
+    settings: SearchSettings,
+    replay: str | None,
+    progress: Callable[[Progress], None] | None,
+) -> SearchSettings:
+    """
+    The same search, or only the schedule of a token; told of, if anybody wants to know.
+
+    Raises:
+        TokenError: `replay` is no token, or of another version.
+    """
     if replay is not None:
         again = decode(replay)
         settings = dataclasses.replace(
-            settings, first=(again,), granularities=(again.granularity,), examples=None
+            settings,
+            max_schedules=1,
+            first=(again,),
+            granularities=(again.granularity,),
+            examples=None,
         )
     if progress is not None:
         settings = dataclasses.replace(settings, progress=progress)
-    return report_of(search_under_control(program, settings), settings, subject=subject)
+    return settings
 
 
 def search_under_control(program: Program, settings: SearchSettings) -> SearchResult:

@@ -65,8 +65,6 @@ class Scheduler(Timing):
     def __init__(self, chooser: Chooser, options: RunOptions, recorder: Recorder | None) -> None:
         super().__init__(options)
         self.recorder = recorder
-        self.by_ident: dict[int, Actor] = {}
-        self.over = False
         self.decisions: list[tuple[DeviationKind, int, int, tuple[int, ...], int, int]] = []
         self.clean = True
         self.progress = 0
@@ -110,7 +108,6 @@ class Scheduler(Timing):
     def adopt(self, actor: Actor) -> None:
         """Called first in the actor's own thread: waits for its first turn."""
         actor.ident = get_ident()
-        self.by_ident[actor.ident] = actor
         actor.baton.acquire()
         actor.entered = True
         if self.aborting:
@@ -124,7 +121,6 @@ class Scheduler(Timing):
         actor.done = True
         actor.waiting = None
         self.progress += 1
-        self.by_ident.pop(actor.ident, None)
         if self.recorder is not None:
             self.recorder.end(actor)
         for other in self.actors:
@@ -210,11 +206,11 @@ class Scheduler(Timing):
 
     def _nothing_moves(self, actor: Actor) -> None:
         """Whoever is ready only looks, again and again, at what does not change: time passes."""
-        times = [a.deadline for a in self.actors if a.waiting and a.deadline is not None]
+        soonest = self._soonest()
         for each in self.turns.ready:
             each.still = 0
-        if times:
-            self.advance(min(times))
+        if soonest is not None:
+            self.advance(soonest)
         elif not wait_for_outsiders(self, self.options.watchdog_s) and not self.uncontrolled:
             self.livelock(actor)
 
@@ -344,19 +340,23 @@ class Scheduler(Timing):
     def _pass_time(self) -> bool:
         """Nobody is ready: go to the next deadline. False: nobody waits for the clock."""
         if all(actor.done for actor in self.actors if actor.is_participant):
-            self.over = True
             self.aborting = True
             return False
         if wait_for_outsiders(self, self.options.watchdog_s):
             return True
-        times = [a.deadline for a in self.actors if a.waiting and a.deadline is not None]
-        if not times:
+        soonest = self._soonest()
+        if soonest is None:
             # Described at once: while they unwind, everybody gives back what they hold.
             self.deadlock = describe_deadlock(self.actors)
             self.aborting = True
             return False
-        self.advance(min(times))
+        self.advance(soonest)
         return True
+
+    def _soonest(self) -> float | None:
+        """When the first time comes that anybody waits for; None if nobody does."""
+        times = (a.deadline for a in self.actors if a.waiting and a.deadline is not None)
+        return min(times, default=None)
 
     def _turn_to(self, actor: Actor, target: Actor) -> None:
         """Give the baton away and wait until it comes back."""

@@ -41,7 +41,7 @@ from lmi_runtime.stress.watch.values import (
     show_key,
 )
 
-__all__ = ["Touched", "overlap", "resolve"]
+__all__ = ["Touched", "resolve"]
 
 
 class Touched(NamedTuple):
@@ -68,11 +68,6 @@ def resolve(site: Site, frame: FrameType) -> tuple[Touched, ...]:
         plans = _plans[site.number] = tuple(_planned(touch) for touch in site.touches)
     view = _View(frame)
     return tuple([found for plan in plans if (found := plan(view)) is not None])
-
-
-def overlap(a: Location, b: Location) -> bool:
-    """Whether they have state in common; a whole container has with each of its items."""
-    return a.owner == b.owner and (a.key == b.key or a.key is None or b.key is None)
 
 
 class _View:

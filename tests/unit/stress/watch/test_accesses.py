@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmi_runtime.stress.model import Location
-from lmi_runtime.stress.watch.accesses import overlap
+from lmi_runtime.stress.oracles.conflicts import overlap
 from lmi_runtime.stress.watch.values import show
 from tests.unit.stress.watch.live import Seen, module, watch
 
