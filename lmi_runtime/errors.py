@@ -21,8 +21,14 @@ __all__ = [
     "HandlerSyntaxError",
     "InvalidConcurrency",
     "LmiError",
+    "LoadTimeout",
     "MarshalError",
     "NoActiveRequest",
+    "PoolClosed",
+    "PoolError",
+    "PoolOverloaded",
+    "PoolTimeout",
+    "ReentrantLoad",
     "ResponseTooLarge",
     "RuntimeApiClosed",
     "RuntimeApiError",
@@ -30,6 +36,7 @@ __all__ = [
     "UnmarshalError",
     "UnsupportedMode",
     "VariableNotSet",
+    "WrongKindOfCaller",
 ]
 
 
@@ -156,6 +163,54 @@ class DeadlineExceeded(LmiError, TimeoutError):
     """The invocation ran into its deadline and was cancelled or abandoned."""
 
     error_type = "Function.DeadlineExceeded"
+
+
+# One invocation's fault: it waited for a connection, a resource or a value that did not come.
+
+
+class PoolError(LmiError):
+    """A pool lends nothing to this request."""
+
+    error_type = "Function.PoolError"
+
+
+class PoolTimeout(PoolError, TimeoutError):
+    """No connection became free in time."""
+
+    error_type = "Function.PoolTimeout"
+
+
+class PoolOverloaded(PoolError):
+    """As many requests as may wait are waiting for a connection already."""
+
+    error_type = "Function.PoolOverloaded"
+
+
+class PoolClosed(PoolError):
+    """The pool, or the resource, has been closed."""
+
+    error_type = "Function.PoolClosed"
+
+
+class LoadTimeout(LmiError, TimeoutError):
+    """The value that is being loaded, or the resource that is being opened, was late."""
+
+    error_type = "Function.LoadTimeout"
+
+
+# Your move: the code asks for something that cannot work.
+
+
+class ReentrantLoad(LmiError, RuntimeError):
+    """Loading a value needs that same value: waiting for it would never end."""
+
+    error_type = "Function.ReentrantLoad"
+
+
+class WrongKindOfCaller(LmiError, TypeError):
+    """A thread asks for what needs an event loop, or an event loop's thread would be blocked."""
+
+    error_type = "Function.WrongKindOfCaller"
 
 
 # The outside broke: the Runtime API.

@@ -7,6 +7,13 @@ them at one seam. Functions look their maker up at call time for the same reason
 
 from lmi_runtime._sync.clocks import monotonic, sleep, wall_time
 from lmi_runtime._sync.counters import Counter
+from lmi_runtime._sync.parking import (
+    AsyncParker,
+    Home,
+    ThreadParker,
+    async_parker,
+    current_home,
+)
 from lmi_runtime._sync.primitives import (
     Condition,
     Event,
@@ -19,6 +26,7 @@ from lmi_runtime._sync.primitives import (
     SimpleQueue,
     ThreadLocal,
 )
+from lmi_runtime._sync.tasks import BackgroundTask, offload, shielded, spawn_task, spawn_task_on
 from lmi_runtime._sync.threads import (
     ContextThread,
     Thread,
@@ -31,10 +39,13 @@ from lmi_runtime._sync.threads import (
 )
 
 __all__ = [
+    "AsyncParker",
+    "BackgroundTask",
     "Condition",
     "ContextThread",
     "Counter",
     "Event",
+    "Home",
     "Lock",
     "Queue",
     "QueueEmpty",
@@ -45,11 +56,18 @@ __all__ = [
     "Thread",
     "ThreadExceptHookArgs",
     "ThreadLocal",
+    "ThreadParker",
     "ThreadPoolExecutor",
+    "async_parker",
+    "current_home",
     "current_thread_id",
     "monotonic",
+    "offload",
+    "shielded",
     "sleep",
     "spawn",
+    "spawn_task",
+    "spawn_task_on",
     "swap_thread_excepthook",
     "thread_count",
     "wall_time",

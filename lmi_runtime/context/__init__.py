@@ -17,6 +17,7 @@ from lmi_runtime.context.lambda_context import (
 from lmi_runtime.context.request import Request
 from lmi_runtime.context.scope import RequestScope, scoped
 from lmi_runtime.context.threads import ContextThreadPoolExecutor, spawn_thread
+from lmi_runtime.context.worker import WorkerFacts, set_worker, worker
 
 __all__ = [
     "Client",
@@ -27,9 +28,12 @@ __all__ = [
     "LambdaContext",
     "Request",
     "RequestScope",
+    "WorkerFacts",
     "current",
     "enter",
     "peek",
     "scoped",
+    "set_worker",
     "spawn_thread",
+    "worker",
 ]

@@ -1,0 +1,149 @@
+"""Tasks that belong to nobody who asked for them, and threads that tasks wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from contextvars import Context
+from typing import Any, TypeVar
+
+import anyio
+
+from lmi_runtime._sync.parking import Home, async_parker, current_home
+from lmi_runtime._sync.threads import spawn
+
+__all__ = ["BackgroundTask", "offload", "shielded", "spawn_task", "spawn_task_on"]
+
+T = TypeVar("T")
+
+_alive: set[asyncio.Task[None]] = set()
+"""A loop holds its tasks weakly; each of these is kept until it ends. Set operations are atomic."""
+
+
+class BackgroundTask:
+    """
+    A task that outlives whoever started it.
+
+    Thread safety: from any thread.
+    """
+
+    __slots__ = ("_cancel", "home")
+
+    def __init__(self, home: Home, cancel: Callable[[], object]) -> None:
+        self.home = home
+        self._cancel = cancel
+
+    def cancel(self) -> None:
+        """Ask the task to end; nothing happens when it, or its loop, has ended."""
+        if current_home() is self.home:
+            self._cancel()
+            return
+        _call_on(self.home, self._cancel)
+
+
+def spawn_task(body: Callable[[], Awaitable[None]], *, name: str) -> BackgroundTask:
+    """
+    Run ``body()`` in a task of its own on the running loop, in an empty context.
+
+    Its caller's cancellation, deadline and context are not the task's. `body` must not raise:
+    nobody would hear it. It is cancelled when the loop ends.
+
+    Raises:
+        RuntimeError: No event loop runs in this thread.
+
+    Thread safety: loop thread only.
+    """
+    loop = asyncio._get_running_loop()
+    if loop is None:
+        return _spawn_trio(body, name)
+    task = loop.create_task(_run(body), name=name, context=Context())
+    _alive.add(task)
+    task.add_done_callback(_alive.discard)
+    return BackgroundTask(loop, task.cancel)
+
+
+def spawn_task_on(home: Home, body: Callable[[], Awaitable[None]], *, name: str) -> bool:
+    """
+    Like `spawn_task`, on the loop `home`, from any thread. False when that loop is closed.
+
+    Thread safety: from any thread.
+    """
+    return _call_on(home, lambda: spawn_task(body, name=name))
+
+
+async def offload(function: Callable[[], T]) -> T:
+    """
+    Run `function` in a thread of its own and wait for it, whatever it takes.
+
+    A cancellation that arrives meanwhile is not lost, and does not leave the thread behind: it is
+    raised when the thread has ended.
+    """
+    parker = async_parker()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:
+            errors.append(error)
+        parker.unpark()
+
+    spawn(body, name=getattr(function, "__qualname__", "offload"))
+    await shielded(parker.park)
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+async def shielded(body: Callable[[], Awaitable[T]]) -> T:
+    """Await ``body()`` to its end; a cancellation that arrives meanwhile is raised after it."""
+    # A scope that is cancelled cancels again on every turn of asyncio's loop, unless shielded.
+    with anyio.CancelScope(shield=True):
+        loop = asyncio._get_running_loop()
+        result = await (body() if loop is None else _outlast(loop.create_task(_run(body))))
+    return result
+
+
+async def _outlast(inner: asyncio.Task[T]) -> T:
+    cancelled: asyncio.CancelledError | None = None
+    while not inner.done():
+        try:
+            await asyncio.wait((inner,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        if not inner.cancelled():
+            inner.exception()  # what it raised gives way to the cancellation
+        raise cancelled
+    return inner.result()
+
+
+async def _run(body: Callable[[], Awaitable[T]]) -> T:
+    return await body()
+
+
+def _spawn_trio(body: Callable[[], Awaitable[None]], name: str) -> BackgroundTask:
+    trio = sys.modules.get("trio")
+    if trio is None:
+        raise RuntimeError("No event loop is running in this thread.")
+    scope = trio.CancelScope()
+
+    async def scoped() -> None:
+        with scope:
+            await body()
+
+    home: Any = trio.lowlevel.current_trio_token()
+    trio.lowlevel.spawn_system_task(scoped, name=name, context=Context())
+    return BackgroundTask(home, scope.cancel)
+
+
+def _call_on(home: Home, function: Callable[[], object]) -> bool:
+    loop: Any = home
+    soon = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+    try:
+        soon(function)
+    except RuntimeError:  # both kinds of loop raise one when closed
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Share results between invocations: one computation a key."""
