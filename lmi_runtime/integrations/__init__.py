@@ -1,0 +1,1 @@
+"""AWS clients, made for many invocations in one process. Needs botocore."""
