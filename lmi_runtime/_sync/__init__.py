@@ -7,6 +7,7 @@ them at one seam. Functions look their maker up at call time for the same reason
 
 from lmi_runtime._sync.clocks import monotonic, sleep, wall_time
 from lmi_runtime._sync.counters import Counter
+from lmi_runtime._sync.files import Held, LockFile, private_directory, temporary_directory
 from lmi_runtime._sync.parking import (
     AsyncParker,
     Home,
@@ -45,8 +46,10 @@ __all__ = [
     "ContextThread",
     "Counter",
     "Event",
+    "Held",
     "Home",
     "Lock",
+    "LockFile",
     "Queue",
     "QueueEmpty",
     "QueueFull",
@@ -63,12 +66,14 @@ __all__ = [
     "current_thread_id",
     "monotonic",
     "offload",
+    "private_directory",
     "shielded",
     "sleep",
     "spawn",
     "spawn_task",
     "spawn_task_on",
     "swap_thread_excepthook",
+    "temporary_directory",
     "thread_count",
     "wall_time",
 ]
