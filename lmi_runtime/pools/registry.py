@@ -1,0 +1,232 @@
+"""What this process has opened and has to close before it stops: pools and resources."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Awaitable
+from inspect import isawaitable, iscoroutinefunction
+from typing import Any, Protocol
+
+import anyio
+
+from lmi_runtime import _sync
+from lmi_runtime.pools.inherited import leave_to_parent
+
+__all__ = ["Closable", "close_at_home", "close_everything", "forget", "has_ended", "register"]
+
+_log = logging.getLogger(__name__)
+
+
+class Closable(Protocol):
+    """
+    Something that is closed when the process stops, if not before.
+
+    It is compared by identity and can be referred to weakly.
+
+    Thread safety: the properties, from any thread; `close_now`, see there.
+    """
+
+    @property
+    def name(self) -> str:
+        """What logs call it."""
+        ...
+
+    @property
+    def home(self) -> _sync.Home | None:
+        """The event loop that `close_now` has to run on. None: it may run anywhere."""
+        ...
+
+    def close_now(self, budget_s: float) -> Awaitable[None] | None:
+        """
+        Close it, within `budget_s` seconds; what it raises is logged.
+
+        An `async def` runs in a task of its own on `home`, or on the loop of whoever closes
+        everything, and is cancelled when time is up. A plain function runs in a thread of its
+        own, where it may block, and is left behind when time is up; it must not have a `home`.
+
+        Closing what is closed already does nothing.
+        """
+        ...
+
+
+# In order of opening; the value keeps the key's referent alive, or is None. Without a lock: a
+# finalizer may come in at any place, and each operation on a dict is atomic.
+_opened: dict[weakref.ref[Closable], Closable | None] = {}
+
+
+def register(closable: Closable, *, hold: bool = False) -> None:
+    """
+    Remember what was opened just now, so that `close_everything` closes it.
+
+    Args:
+        closable: Registered before, it counts as opened now.
+        hold: Keep it alive until it is closed. By default it may go away whenever nobody else
+            refers to it, and is forgotten then.
+
+    Thread safety: from any thread; also from finalizers.
+    """
+    forget(closable)
+    _opened[weakref.ref(closable, _drop)] = closable if hold else None
+
+
+def forget(closable: Closable) -> None:
+    """
+    Note that somebody else has closed it, or does so now.
+
+    Thread safety: from any thread; also from finalizers.
+    """
+    _opened.pop(weakref.ref(closable), None)
+
+
+async def close_everything(budget_s: float) -> None:
+    """
+    Close what was registered, opened last first, also what is opened meanwhile.
+
+    Never raises for what a close does: failures are logged with the name, and the next one
+    closes. So is what time did not allow for.
+
+    Args:
+        budget_s: Seconds for all together; each may use what is left of them.
+
+    Thread safety: loop thread only.
+    """
+    until_s = _sync.monotonic() + budget_s
+    while True:
+        left_s = until_s - _sync.monotonic()
+        if left_s <= 0:
+            _tell_late()
+            return
+        latest = _take_latest()
+        if latest is None:
+            return
+        await close_at_home(latest, left_s)
+
+
+async def close_at_home(closable: Closable, budget_s: float) -> None:
+    """
+    Close one where it belongs: see `Closable.close_now`. Never raises for what the close does.
+
+    Args:
+        closable: What to close.
+        budget_s: Seconds it may take; what takes longer is logged and left.
+
+    Thread safety: loop thread only, whichever loop that is.
+    """
+    home, here = closable.home, _sync.current_home()
+    if home is not None and home is not here and not _runs(home):
+        _log.warning("%s is left open: its event loop does not run any more", closable.name)
+        return
+    if home is None and not iscoroutinefunction(closable.close_now):
+        done = await _close_in_thread(closable, budget_s)
+    else:
+        done = await _close_in_task(closable, home or here, budget_s)
+    if not done:
+        _log.warning("%s did not close within %.3g s", closable.name, budget_s)
+
+
+def has_ended(home: _sync.Home) -> bool:
+    """
+    Whether nothing will ever run on this event loop again.
+
+    Thread safety: from any thread.
+    """
+    loop: Any = home
+    if hasattr(loop, "is_closed"):
+        return bool(loop.is_closed())
+    try:
+        loop.run_sync_soon(_nothing)
+    except RuntimeError:  # trio's run has finished
+        return True
+    return False
+
+
+def _runs(home: _sync.Home) -> bool:
+    loop: Any = home
+    # An asyncio loop that was stopped, but not closed, would let us wait for nothing.
+    return bool(loop.is_running()) if hasattr(loop, "is_running") else not has_ended(home)
+
+
+async def _close_in_thread(closable: Closable, budget_s: float) -> bool:
+    parker = _sync.async_parker()
+
+    def body() -> None:
+        try:
+            closable.close_now(budget_s)
+        except BaseException:
+            _tell_failed(closable)
+        finally:
+            parker.unpark()
+
+    _sync.spawn(body, name=f"close {closable.name}")
+    return await parker.park(budget_s)
+
+
+async def _close_in_task(closable: Closable, home: Any, budget_s: float) -> bool:
+    """In a task of its own even on this loop: one that cannot be cancelled is left behind."""
+    parker = _sync.async_parker()
+    closed = False
+
+    async def body() -> None:
+        nonlocal closed
+        try:
+            with anyio.move_on_after(budget_s):
+                closing = closable.close_now(budget_s)
+                if isawaitable(closing):
+                    await closing
+                closed = True
+        except BaseException:
+            closed = True
+            _tell_failed(closable)
+        finally:
+            parker.unpark()
+
+    if not _sync.spawn_task_on(home, body, name=f"close {closable.name}"):
+        return False
+    # The task's own limit comes first, so that what is late has time to be cancelled.
+    return await parker.park(budget_s * 1.1 + 0.01) and closed
+
+
+def _tell_failed(closable: Closable) -> None:
+    _log.exception("Closing %s failed", closable.name)
+
+
+def _tell_late() -> None:
+    # They stay registered, or dropping them now would finalize them on this thread.
+    left = [
+        closable for reference in reversed(list(_opened)) if (closable := reference()) is not None
+    ]
+    if left:
+        names = ", ".join(closable.name for closable in left)
+        _log.warning("There was no time left to close %s", names)
+
+
+def _take_latest() -> Closable | None:
+    while _opened:
+        try:
+            reference, _ = _opened.popitem()
+        except KeyError:  # a finalizer was faster
+            return None
+        if (closable := reference()) is not None:
+            return closable
+    return None
+
+
+def _drop(reference: weakref.ref[Closable]) -> None:
+    _opened.pop(reference, None)
+
+
+def _nothing() -> None:
+    """What a loop is asked to do, to see whether it would."""
+
+
+def _forget_all_in_child() -> None:
+    # What the parent opened is the parent's to close.
+    global _opened
+    if _opened:
+        leave_to_parent(_opened)
+    _opened = {}
+
+
+os.register_at_fork(after_in_child=_forget_all_in_child)
