@@ -96,6 +96,15 @@ class Held:
         """Whether this process holds the lock still."""
         return self._fd >= 0
 
+    @property
+    def removed(self) -> bool:
+        """Whether its file was removed: others who lock now lock another one."""
+        return os.fstat(self._fd).st_nlink == 0
+
+    def fileno(self) -> int:
+        """The descriptor that holds it, for reading and writing what the lock is about."""
+        return self._fd
+
     def release(self) -> None:
         """Let go. Later calls do nothing."""
         with _guard:
@@ -182,13 +191,33 @@ class LockFile:
             pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.5)
         return held
 
-    def locked(self, offset: int, length: int = 1) -> bool:
-        """Whether anybody, this process included, holds one of `length` locks from `offset` on."""
+    def locked(self, offset: int, length: int = 1, *, through: Held | None = None) -> bool:
+        """
+        Whether anybody, this process included, holds one of `length` locks from `offset` on.
+
+        Args:
+            offset: The first lock to ask for.
+            length: How many.
+            through: A lock of this file that this process holds and does not ask about: a file
+                that is open already is asked faster.
+        """
+        return self._some_locked(offset, length, through) is not None
+
+    def lowest_locked(self, offset: int, length: int, *, through: Held | None = None) -> int | None:
+        """Like `locked`, but which one; of several the one with the lowest number."""
+        lowest = None
+        while length > 0 and (found := self._some_locked(offset, length, through)) is not None:
+            lowest, length = found, found - offset
+        return lowest
+
+    def _some_locked(self, offset: int, length: int, through: Held | None) -> int | None:
         if not _has_ranges:
-            return any(_whole_locked(path) for path in self._siblings(offset, length))
+            return _some_sibling_locked(self.path, offset, length)
+        if through is not None:
+            return _some_range_locked(through.fileno(), offset, length)
         held = _open(self.path)
         try:
-            return _range_locked(held._fd, offset, length)
+            return _some_range_locked(held.fileno(), offset, length)
         finally:
             held.release()
 
@@ -206,14 +235,6 @@ class LockFile:
 
     def _sibling(self, offset: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{offset}")
-
-    def _siblings(self, offset: int, length: int) -> list[Path]:
-        found = []
-        for path in self.path.parent.glob(f"{self.path.name}.*"):
-            number = path.name.removeprefix(f"{self.path.name}.")
-            if number.isdecimal() and offset <= int(number) < offset + length:
-                found.append(path)
-        return found
 
 
 # Every descriptor of ours is listed from before it holds a lock until after it was closed, so that
@@ -247,10 +268,10 @@ def _lock_range(fd: int, offset: int, shared: bool) -> bool:
     return True
 
 
-def _range_locked(fd: int, offset: int, length: int) -> bool:
+def _some_range_locked(fd: int, offset: int, length: int) -> int | None:
     wanted = struct.pack(_LAYOUT, fcntl.F_WRLCK, os.SEEK_SET, offset, length, 0)
-    answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, wanted)
-    return bool(struct.unpack(_LAYOUT, answer)[0] != fcntl.F_UNLCK)
+    kind, _, start, _, _ = struct.unpack(_LAYOUT, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, wanted))
+    return None if kind == fcntl.F_UNLCK else int(start)
 
 
 def _try_whole(path: Path, shared: bool, once: bool) -> Held | None:
@@ -265,12 +286,15 @@ def _try_whole(path: Path, shared: bool, once: bool) -> Held | None:
     return held
 
 
-def _whole_locked(path: Path) -> bool:
-    held = _try_whole(path, shared=False, once=False)
-    if held is None:
-        return True
-    held.release()
-    return False
+def _some_sibling_locked(path: Path, offset: int, length: int) -> int | None:
+    for sibling in path.parent.glob(f"{path.name}.*"):
+        number = sibling.name.removeprefix(f"{path.name}.")
+        if number.isdecimal() and offset <= int(number) < offset + length:
+            held = _try_whole(sibling, shared=False, once=False)
+            if held is None:
+                return int(number)
+            held.release()
+    return None
 
 
 def _unlock(fd: int) -> None:
