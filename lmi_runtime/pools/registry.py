@@ -14,7 +14,15 @@ import anyio
 from lmi_runtime import _sync
 from lmi_runtime.pools.inherited import leave_to_parent
 
-__all__ = ["Closable", "close_at_home", "close_everything", "forget", "has_ended", "register"]
+__all__ = [
+    "Closable",
+    "close_at_home",
+    "close_everything",
+    "close_from_thread",
+    "forget",
+    "has_ended",
+    "register",
+]
 
 _log = logging.getLogger(__name__)
 
@@ -114,16 +122,22 @@ async def close_at_home(closable: Closable, budget_s: float) -> None:
 
     Thread safety: loop thread only, whichever loop that is.
     """
-    home, here = closable.home, _sync.current_home()
-    if home is not None and home is not here and not _runs(home):
-        _log.warning("%s is left open: its event loop does not run any more", closable.name)
-        return
-    if home is None and not iscoroutinefunction(closable.close_now):
-        done = await _close_in_thread(closable, budget_s)
-    else:
-        done = await _close_in_task(closable, home or here, budget_s)
-    if not done:
-        _log.warning("%s did not close within %.3g s", closable.name, budget_s)
+    parker = _sync.async_parker()
+    closing = _Closing(closable, budget_s, parker)
+    if closing.start(closable.home or parker.home):
+        closing.tell(await parker.park(closing.patience_s))
+
+
+def close_from_thread(closable: Closable, budget_s: float) -> None:
+    """
+    Like `close_at_home`, for a thread, and what has a home.
+
+    Thread safety: from any thread that runs no event loop.
+    """
+    parker = _sync.ThreadParker()
+    closing = _Closing(closable, budget_s, parker)
+    if closing.start(closable.home):
+        closing.tell(parker.park(closing.patience_s))
 
 
 def has_ended(home: _sync.Home) -> bool:
@@ -148,48 +162,63 @@ def _runs(home: _sync.Home) -> bool:
     return bool(loop.is_running()) if hasattr(loop, "is_running") else not has_ended(home)
 
 
-async def _close_in_thread(closable: Closable, budget_s: float) -> bool:
-    parker = _sync.async_parker()
+class _Closing:
+    """
+    One close, which runs by itself: neither a thread nor a task that hangs can be waited for.
 
-    def body() -> None:
+    Thread safety: `done` is written before the parker wakes whoever reads it.
+    """
+
+    def __init__(
+        self, closable: Closable, budget_s: float, parker: _sync.ThreadParker | _sync.AsyncParker
+    ) -> None:
+        self._closable = closable
+        self._budget_s = budget_s
+        self._parker = parker
+        self.done = False
+
+    @property
+    def patience_s(self) -> float:
+        """The task's own limit comes first, so that what is late has time to be cancelled."""
+        return self._budget_s * 1.1 + 0.01
+
+    def start(self, home: _sync.Home | None) -> bool:
+        name = f"close {self._closable.name}"
+        if self._closable.home is None and not iscoroutinefunction(self._closable.close_now):
+            _sync.spawn(self._in_thread, name=name)
+            return True
+        if home is not None and _runs(home) and _sync.spawn_task_on(home, self._in_task, name=name):
+            return True
+        _log.warning("%s is left open: its event loop does not run", self._closable.name)
+        return False
+
+    def tell(self, woken: bool) -> None:
+        if not (woken and self.done):
+            _log.warning("%s did not close within %.3g s", self._closable.name, self._budget_s)
+
+    def _in_thread(self) -> None:
         try:
-            closable.close_now(budget_s)
+            self._closable.close_now(self._budget_s)
         except BaseException:
-            _tell_failed(closable)
-        finally:
-            parker.unpark()
+            self._tell_failed()
+        self.done = True
+        self._parker.unpark()
 
-    _sync.spawn(body, name=f"close {closable.name}")
-    return await parker.park(budget_s)
-
-
-async def _close_in_task(closable: Closable, home: Any, budget_s: float) -> bool:
-    """In a task of its own even on this loop: one that cannot be cancelled is left behind."""
-    parker = _sync.async_parker()
-    closed = False
-
-    async def body() -> None:
-        nonlocal closed
+    async def _in_task(self) -> None:
         try:
-            with anyio.move_on_after(budget_s):
-                closing = closable.close_now(budget_s)
+            with anyio.move_on_after(self._budget_s):
+                closing = self._closable.close_now(self._budget_s)
                 if isawaitable(closing):
                     await closing
-                closed = True
+                self.done = True
         except BaseException:
-            closed = True
-            _tell_failed(closable)
+            self.done = True
+            self._tell_failed()
         finally:
-            parker.unpark()
+            self._parker.unpark()
 
-    if not _sync.spawn_task_on(home, body, name=f"close {closable.name}"):
-        return False
-    # The task's own limit comes first, so that what is late has time to be cancelled.
-    return await parker.park(budget_s * 1.1 + 0.01) and closed
-
-
-def _tell_failed(closable: Closable) -> None:
-    _log.exception("Closing %s failed", closable.name)
+    def _tell_failed(self) -> None:
+        _log.exception("Closing %s failed", self._closable.name)
 
 
 def _tell_late() -> None:
