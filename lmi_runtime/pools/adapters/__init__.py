@@ -1,0 +1,1 @@
+"""Connections of the drivers that users have, for our pools. Each needs its driver."""
