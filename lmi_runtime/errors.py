@@ -21,6 +21,7 @@ __all__ = [
     "HandlerSyntaxError",
     "InvalidConcurrency",
     "LmiError",
+    "LoadCancelled",
     "LoadTimeout",
     "MarshalError",
     "NoActiveRequest",
@@ -196,6 +197,12 @@ class LoadTimeout(LmiError, TimeoutError):
     """The value that is being loaded, or the resource that is being opened, was late."""
 
     error_type = "Function.LoadTimeout"
+
+
+class LoadCancelled(LmiError, RuntimeError):
+    """The value did not come: something that its loader waited for was cancelled."""
+
+    error_type = "Function.LoadCancelled"
 
 
 # Your move: the code asks for something that cannot work.

@@ -1,0 +1,516 @@
+"""
+One load a key at a time, for threads and the tasks of any number of event loops.
+
+A flight is a load under way. It belongs to nobody who waits for it: it runs in a context of its
+own, who stops waiting leaves it, the last one to leave cancels it, and if what runs it is gone,
+the loop that was closed or the thread that was interrupted, one of the waiting begins again.
+A waiter looks, under the lock, before it parks; being unparked only means to look again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Hashable, Iterable
+from contextvars import Context, ContextVar
+from functools import partial
+from typing import Any, Final
+
+from lmi_runtime import _sync
+from lmi_runtime.caches.model import Outcome
+from lmi_runtime.errors import LoadCancelled, LoadTimeout, ReentrantLoad, WrongKindOfCaller
+
+__all__ = ["Ask", "Flight", "Flights", "Waiter", "inside"]
+
+PATROL_S: Final = 1.0
+"""Seconds after which those who wait for a load on another loop look whether that still runs."""
+
+
+class Ask:
+    """What one caller wants; never changed."""
+
+    __slots__ = ("deadline_s", "key", "loader", "tags", "tenant", "ttl_s")
+
+    def __init__(
+        self,
+        key: Hashable,
+        loader: Callable[[], Any],
+        *,
+        ttl_s: float | None = None,
+        tags: Iterable[str] = (),
+        deadline_s: float | None = None,
+        tenant: str | None = None,
+    ) -> None:
+        self.key = key
+        self.loader = loader
+        self.ttl_s = ttl_s
+        self.tags = frozenset(tags)
+        self.deadline_s = deadline_s
+        self.tenant = tenant
+
+
+class Flight:
+    """
+    A load under way.
+
+    Attributes:
+        outcome: How it ended; None as long as it has not. Set once, under the lock.
+        over: True when it has ended, or been given up. Only ever becomes True.
+        tenant: Whose data is loaded, where the cache keeps tenants apart.
+    """
+
+    __slots__ = (
+        "ask",
+        "background",
+        "candidate",
+        "edges",
+        "home",
+        "marks",
+        "outcome",
+        "over",
+        "runner",
+        "task",
+        "waiters",
+    )
+
+    def __init__(self, ask: Ask, home: _sync.Home | None, *, background: bool = False) -> None:
+        self.ask = ask
+        self.background = background
+        # All that follows is guarded by the lock of the flights.
+        self.home = home  # of the loop that runs it; None: a thread does
+        self.runner: object | None = object()  # whoever runs it has this very object
+        self.task: _sync.BackgroundTask | None = None
+        self.candidate: Waiter | None = None  # who is to run it next, and has not begun yet
+        self.waiters: dict[Waiter, None] = {}
+        self.marks: dict[str, int] = {}  # tags invalidated meanwhile, numbered
+        self.outcome: Outcome | None = None
+        self.over = False
+        # What code of this load waits for now. Each change is one atomic operation.
+        self.edges: dict[object, Flight] = {}
+
+    @property
+    def tenant(self) -> str | None:
+        return self.ask.tenant
+
+
+class Waiter:
+    """One caller aboard a flight. All but `ask` and `home` is guarded by the flights' lock."""
+
+    __slots__ = ("ask", "flight", "home", "leads", "mark", "parker", "verdict")
+
+    def __init__(self, ask: Ask, home: _sync.Home | None) -> None:
+        self.ask = ask
+        self.home = home
+        self.flight: Flight
+        self.leads = False
+        self.mark = 0  # tags that had been invalidated when it came
+        self.parker: _sync.ThreadParker | _sync.AsyncParker | None = None
+        self.verdict: BaseException | None = None  # for this caller alone
+
+    def came_too_late(self, outcome: Outcome) -> bool:
+        """Whether one of the value's tags had been invalidated before this caller came."""
+        marks = self.flight.marks
+        return bool(marks) and any(
+            marks.get(tag, self.mark + 1) <= self.mark for tag in outcome.tags
+        )
+
+
+_inside: ContextVar[Flight | None] = ContextVar("lmi_load", default=None)
+
+
+def inside() -> Flight | None:
+    """The load that the calling code is part of, or None."""
+    flight = _inside.get()
+    return None if flight is None or flight.over else flight
+
+
+_LEAD: Final = object()
+
+
+class Flights:
+    """
+    The loads of one cache.
+
+    Args:
+        lock: The cache's; held for every function here whose name ends in ``_locked``.
+        prepare: From what a loader returned to an outcome. Called as a part of the load.
+        land_locked: Told how a load ended, and whether its value may be kept; what it returns
+            is let go of when the lock is free again.
+
+    Thread safety: from any thread and loop. No code of a user runs under the lock.
+    """
+
+    def __init__(
+        self,
+        lock: Any,
+        prepare: Callable[[Ask, Any], Outcome],
+        land_locked: Callable[[Flight, Outcome, bool], object],
+    ) -> None:
+        self.lock = lock
+        self._prepare = prepare
+        self._land_locked = land_locked
+        # All guarded by lock.
+        self.table: dict[Hashable, Flight] = {}
+        self.joined = 0
+        self.cancelled = 0
+        self.taken_over = 0
+        self.timeouts = 0
+
+    # What the cache asks for.
+
+    def board_locked(self, waiter: Waiter) -> None:
+        """Put `waiter` aboard the flight for its key; without one, it leads a new one."""
+        flight = self.table.get(waiter.ask.key)
+        if flight is None:
+            flight = self.table[waiter.ask.key] = Flight(waiter.ask, waiter.home)
+            waiter.leads = True
+        else:
+            self.joined += 1
+            waiter.mark = len(flight.marks)
+        flight.waiters[waiter] = None
+        waiter.flight = flight
+
+    def begin_locked(self, ask: Ask, home: _sync.Home | None) -> Flight | None:
+        """A new flight that nobody waits for; None if there is one for its key."""
+        flight = self.table.get(ask.key)
+        if flight is not None and not self._lost_locked(flight, home):
+            return None
+        flight = self.table[ask.key] = Flight(ask, home, background=True)
+        return flight
+
+    def drop_locked(self, key: Hashable) -> None:
+        """Who comes from now on gets nothing of the load for `key` under way."""
+        self.table.pop(key, None)
+
+    def drop_all_locked(self) -> None:
+        """The same for all keys."""
+        self.table.clear()
+
+    def drop_tag_locked(self, tag: str) -> None:
+        """The same for all values that have `tag`, as far as that is known before they come."""
+        for flight in list(self.table.values()):
+            flight.marks.pop(tag, None)
+            flight.marks[tag] = len(flight.marks) + 1
+            if tag in flight.ask.tags:
+                self.drop_locked(flight.ask.key)
+
+    # Threads.
+
+    def ride(self, waiter: Waiter) -> Outcome:
+        """
+        Run the load, or wait for it.
+
+        Raises:
+            LoadTimeout: The caller's deadline passed.
+            ReentrantLoad: The load is waiting for what the calling code is part of.
+        """
+        flight, token, within = waiter.flight, object(), inside()
+        try:
+            _hold(within, token, flight)
+            if waiter.leads:
+                return self._fly(flight, waiter)
+            if waiter.home is not None:
+                return self._fly_alone(waiter)
+            while True:
+                step = self._step(waiter, _sync.ThreadParker)
+                if isinstance(step, Outcome):
+                    return step
+                if step is _LEAD:
+                    return self._fly(flight, waiter)
+                parker, nap_s = step
+                parker.park(nap_s)
+        finally:
+            self._leave(waiter)
+            if within is not None:
+                within.edges.pop(token, None)
+
+    def run(self, flight: Flight) -> None:
+        """Run the load of a flight that nobody waits for, in this thread."""
+        self._fly(flight, None)
+
+    def _fly(self, flight: Flight, waiter: Waiter | None) -> Outcome:
+        runner = flight.runner
+        ask = flight.ask if waiter is None else waiter.ask
+        try:
+            outcome = Context().run(self._produce, flight, ask)
+            self._land(flight, outcome)
+        except BaseException:
+            # Not an error of the load but of this thread, as a KeyboardInterrupt is.
+            if waiter is not None:
+                with self.lock:
+                    flight.waiters.pop(waiter, None)
+            self._abandon(flight, runner)
+            raise
+        return outcome
+
+    def _fly_alone(self, waiter: Waiter) -> Outcome:
+        # To wait here would block an event loop, maybe the very one that runs the load.
+        alone, token = Flight(waiter.ask, None), object()
+        waiter.flight.edges[token] = alone  # so that it cannot ask for its own key, either
+        try:
+            return self._fly(alone, waiter)
+        finally:
+            waiter.flight.edges.pop(token, None)
+
+    def _produce(self, flight: Flight, ask: Ask) -> Outcome:
+        _inside.set(flight)
+        try:
+            result = ask.loader()
+            _refuse(result)
+            return self._prepare(ask, result)
+        except Exception as error:
+            return Outcome(error=error, tags=ask.tags)
+
+    # Tasks.
+
+    async def aride(self, waiter: Waiter) -> Outcome:
+        """The same as `ride` in a task; whoever leads starts a task that is nobody's."""
+        flight, token, within = waiter.flight, object(), inside()
+        try:
+            _hold(within, token, flight)
+            if waiter.leads:
+                self._launch(flight, waiter)
+            while True:
+                step = self._step(waiter, _sync.async_parker)
+                if isinstance(step, Outcome):
+                    return step
+                if step is _LEAD:
+                    self._launch(flight, waiter)
+                    continue
+                parker, nap_s = step
+                await parker.park(nap_s)
+        finally:
+            self._leave(waiter)
+            if within is not None:
+                within.edges.pop(token, None)
+
+    def launch(self, flight: Flight) -> None:
+        """Run the load of a flight that nobody waits for, in a task of the running loop."""
+        self._launch(flight, None)
+
+    def _launch(self, flight: Flight, waiter: Waiter | None) -> None:
+        runner = flight.runner
+        try:
+            task = _sync.spawn_task(lambda: self._afly(flight, runner, waiter), name="lmi-load")
+        except BaseException:
+            self._abandon(flight, runner)
+            raise
+        with self.lock:
+            if flight.runner is runner:
+                flight.task = task
+
+    async def _afly(self, flight: Flight, runner: object, waiter: Waiter | None) -> None:
+        ask = flight.ask if waiter is None else waiter.ask
+        try:
+            outcome = await self._aproduce(flight, ask)
+            self._land(flight, outcome)
+        except (KeyboardInterrupt, SystemExit) as error:
+            told = self._tell(flight, waiter, error)
+            self._abandon(flight, runner)
+            if not told:
+                raise
+        except BaseException:
+            # Cancelled: by the last one who left, or because the loop ends.
+            self._abandon(flight, runner)
+            raise
+
+    async def _aproduce(self, flight: Flight, ask: Ask) -> Outcome:
+        _inside.set(flight)
+        try:
+            return await self._aload(flight, ask)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Nobody cancelled this task: something that the loader waited for was cancelled.
+            cancelled = LoadCancelled("What the loader waited for was cancelled.")
+            cancelled.__cause__ = error
+            return Outcome(error=cancelled, tags=ask.tags)
+        except Exception as error:
+            return Outcome(error=error, tags=ask.tags)
+
+    async def _aload(self, flight: Flight, ask: Ask) -> Outcome:
+        if _is_async(ask.loader):
+            return self._prepare(ask, await ask.loader())
+        made = await _sync.offload(lambda: self._call(flight, ask))
+        return made if isinstance(made, Outcome) else self._prepare(ask, await made)
+
+    def _call(self, flight: Flight, ask: Ask) -> Any:
+        """In a thread: what is awaitable goes back to the task, all else is prepared here."""
+        _inside.set(flight)
+        result = ask.loader()
+        return result if inspect.isawaitable(result) else self._prepare(ask, result)
+
+    def _tell(self, flight: Flight, waiter: Waiter | None, error: BaseException) -> bool:
+        with self.lock:
+            if waiter is None or waiter not in flight.waiters:
+                return False
+            waiter.verdict = error
+            del flight.waiters[waiter]
+            _rouse_locked(waiter)
+            return True
+
+    # What both do.
+
+    def _step(self, waiter: Waiter, new_parker: Callable[[], Any]) -> Any:
+        """What `waiter` does next: an outcome, `_LEAD`, or a parker and for how long to park."""
+        flight = waiter.flight
+        with self.lock:
+            if waiter.verdict is not None:
+                raise waiter.verdict
+            if flight.outcome is not None:
+                return flight.outcome
+            if flight.candidate is waiter or self._lost_locked(flight, waiter.home):
+                self._take_over_locked(flight, waiter)
+                return _LEAD
+            nap_s = self._nap_s_locked(waiter)
+            waiter.parker = new_parker()
+            return waiter.parker, nap_s
+
+    def _nap_s_locked(self, waiter: Waiter) -> float | None:
+        nap_s = None
+        if waiter.ask.deadline_s is not None:
+            nap_s = waiter.ask.deadline_s - _sync.monotonic()
+            if nap_s <= 0:
+                self.timeouts += 1
+                raise LoadTimeout("The value was not loaded in time.")
+        if waiter.flight.home in (None, waiter.home):
+            return nap_s
+        return PATROL_S if nap_s is None else min(nap_s, PATROL_S)
+
+    def _lost_locked(self, flight: Flight, home: _sync.Home | None) -> bool:
+        """Whether the loop that runs the flight, which is not `home`, does not run any more."""
+        where = flight.home
+        return where is not None and where is not home and not _runs(where)
+
+    def _take_over_locked(self, flight: Flight, waiter: Waiter) -> None:
+        self.taken_over += 1
+        flight.candidate = flight.task = None
+        flight.runner = object()
+        flight.home = waiter.home
+        # They may have to watch another loop now.
+        for other in flight.waiters:
+            _rouse_locked(other)
+
+    def _land(self, flight: Flight, outcome: Outcome) -> None:
+        with self.lock:
+            garbage = self._settle_locked(flight, outcome)
+        del garbage
+
+    def _settle_locked(self, flight: Flight, outcome: Outcome) -> object:
+        if flight.over:
+            return None
+        flight.outcome = outcome
+        flight.over = True
+        flight.task = None
+        current = self.table.get(flight.ask.key) is flight
+        if current:
+            del self.table[flight.ask.key]
+        for waiter in flight.waiters:
+            _rouse_locked(waiter)
+        flight.waiters = {}
+        return self._land_locked(
+            flight, outcome, current and not outcome.tags & flight.marks.keys()
+        )
+
+    def _abandon(self, flight: Flight, runner: object) -> None:
+        with self.lock:
+            if not flight.over and flight.runner is runner:
+                self._promote_locked(flight)
+
+    def _promote_locked(self, flight: Flight) -> None:
+        """Nobody runs the flight: who has waited longest is to."""
+        flight.runner = flight.task = flight.candidate = None
+        for waiter in list(flight.waiters):
+            if waiter.parker is None or _rouse_locked(waiter):
+                flight.candidate = waiter
+                flight.home = waiter.home
+                return
+            del flight.waiters[waiter]
+        self._give_up_locked(flight)
+
+    def _give_up_locked(self, flight: Flight) -> None:
+        flight.over = True
+        if self.table.get(flight.ask.key) is flight:
+            del self.table[flight.ask.key]
+
+    def _leave(self, waiter: Waiter) -> None:
+        flight, task = waiter.flight, None
+        with self.lock:
+            flight.waiters.pop(waiter, None)
+            if flight.over:
+                return
+            if flight.candidate is waiter:
+                self._promote_locked(flight)
+            elif not flight.waiters and not flight.background and flight.task is not None:
+                self.cancelled += 1
+                task = flight.task
+                self._give_up_locked(flight)
+        if task is not None:
+            task.cancel()
+
+
+def _rouse_locked(waiter: Waiter) -> bool:
+    """Let `waiter` look again. False when its loop is closed."""
+    parker, waiter.parker = waiter.parker, None
+    return parker is None or parker.unpark()
+
+
+def _hold(within: Flight | None, token: object, flight: Flight) -> None:
+    """
+    Note that code of the load `within` waits for `flight`.
+
+    Raises:
+        ReentrantLoad: `flight` waits for `within`, so that neither would ever end.
+    """
+    if within is None:
+        return
+    # Noted first and looked second: of two that close a ring at once, one at least sees it.
+    within.edges[token] = flight
+    reached, ahead = {flight}, [flight]
+    while ahead:
+        one = ahead.pop()
+        if one is within:
+            raise ReentrantLoad(_REENTRANT)
+        fresh = set(one.edges.copy().values()) - reached
+        reached |= fresh
+        ahead += fresh
+
+
+def _runs(home: Any) -> bool:
+    """Whether the loop `home` runs, so that its tasks get on."""
+    running = getattr(home, "is_running", None)  # trio's has none, and runs until it is closed
+    return _sync.is_alive(home) if running is None else bool(running())
+
+
+def _is_async(loader: Callable[[], Any]) -> bool:
+    called = (
+        loader if inspect.isroutine(loader) or isinstance(loader, partial) else _call_of(loader)
+    )
+    return inspect.iscoroutinefunction(called)
+
+
+def _call_of(loader: Any) -> Any:
+    return type(loader).__call__
+
+
+def _refuse(result: Any) -> None:
+    """
+    Complain about a loader for tasks that a thread was given.
+
+    Raises:
+        WrongKindOfCaller: `result` has to be awaited.
+    """
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise WrongKindOfCaller(_NEEDS_A_LOOP)
+
+
+_REENTRANT = (
+    "Loading this value needs the value itself: its loader asked the cache for it, directly or "
+    "through other values that are being loaded."
+)
+_NEEDS_A_LOOP = (
+    "An `async def` loader needs an event loop: use `await cache.aget_or_load(...)` in a task."
+)
