@@ -14,6 +14,7 @@ from lmi_runtime._sync.parking import (
     ThreadParker,
     async_parker,
     current_home,
+    is_alive,
 )
 from lmi_runtime._sync.primitives import (
     Condition,
@@ -27,7 +28,14 @@ from lmi_runtime._sync.primitives import (
     SimpleQueue,
     ThreadLocal,
 )
-from lmi_runtime._sync.tasks import BackgroundTask, offload, shielded, spawn_task, spawn_task_on
+from lmi_runtime._sync.tasks import (
+    BackgroundTask,
+    bounded,
+    offload,
+    shielded,
+    spawn_task,
+    spawn_task_on,
+)
 from lmi_runtime._sync.threads import (
     ContextThread,
     Thread,
@@ -62,8 +70,10 @@ __all__ = [
     "ThreadParker",
     "ThreadPoolExecutor",
     "async_parker",
+    "bounded",
     "current_home",
     "current_thread_id",
+    "is_alive",
     "monotonic",
     "offload",
     "private_directory",

@@ -23,6 +23,7 @@ __all__ = [
     "ThreadParker",
     "async_parker",
     "current_home",
+    "is_alive",
 ]
 
 Home = object
@@ -157,6 +158,22 @@ def current_home() -> Home | None:
     except RuntimeError:
         return None
     return token
+
+
+def is_alive(home: Home) -> bool:
+    """Whether the loop `home` can still run something. Thread safety: from any thread."""
+    if isinstance(home, asyncio.AbstractEventLoop):
+        return not home.is_closed()
+    token: Any = home
+    try:
+        token.run_sync_soon(_nothing, idempotent=True)
+    except RuntimeError:  # trio's own kind of it: the run is over
+        return False
+    return True
+
+
+def _nothing() -> None:
+    pass
 
 
 def _trio() -> Any:

@@ -6,14 +6,21 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 
-from lmi_runtime._sync.parking import Home, async_parker, current_home
+from lmi_runtime._sync.parking import AsyncParker, Home, ThreadParker, async_parker, current_home
 from lmi_runtime._sync.threads import spawn
 
-__all__ = ["BackgroundTask", "offload", "shielded", "spawn_task", "spawn_task_on"]
+__all__ = [
+    "BackgroundTask",
+    "bounded",
+    "offload",
+    "shielded",
+    "spawn_task",
+    "spawn_task_on",
+]
 
 T = TypeVar("T")
 
@@ -72,29 +79,66 @@ def spawn_task_on(home: Home, body: Callable[[], Awaitable[None]], *, name: str)
     return _call_on(home, lambda: spawn_task(body, name=name))
 
 
-async def offload(function: Callable[[], T]) -> T:
+async def offload(function: Callable[[], T], timeout_s: float | None = None) -> T:
     """
-    Run `function` in a thread of its own and wait for it, whatever it takes.
+    Run `function` in a thread of its own and wait for it.
 
     A cancellation that arrives meanwhile is not lost, and does not leave the thread behind: it is
     raised when the thread has ended.
+
+    Raises:
+        TimeoutError: It was not done within `timeout_s` seconds. The thread is left behind.
     """
     parker = async_parker()
-    results: list[T] = []
-    errors: list[BaseException] = []
+    call = _Call(function, parker)
+    if not await shielded(lambda: parker.park(timeout_s)):
+        raise _late(function, timeout_s)
+    return call.result()
 
-    def body() -> None:
+
+def bounded(function: Callable[[], T], timeout_s: float) -> T:
+    """
+    Run `function` in a thread of its own and wait for it, as a thread, for so long at most.
+
+    Raises:
+        TimeoutError: It was not done within `timeout_s` seconds. The thread is left behind.
+    """
+    parker = ThreadParker()
+    call = _Call(function, parker)
+    if not parker.park(timeout_s):
+        raise _late(function, timeout_s)
+    return call.result()
+
+
+class _Call(Generic[T]):
+    """A call in a thread of its own. Thread safety: the result is read after the parker woke."""
+
+    def __init__(self, function: Callable[[], T], parker: ThreadParker | AsyncParker) -> None:
+        self._function = function
+        self._parker = parker
+        self._results: list[T] = []
+        self._error: BaseException | None = None
+        spawn(self._run, name=_name(function))
+
+    def _run(self) -> None:
         try:
-            results.append(function())
+            self._results.append(self._function())
         except BaseException as error:
-            errors.append(error)
-        parker.unpark()
+            self._error = error
+        self._parker.unpark()
 
-    spawn(body, name=getattr(function, "__qualname__", "offload"))
-    await shielded(parker.park)
-    if errors:
-        raise errors[0]
-    return results[0]
+    def result(self) -> T:
+        if self._error is not None:
+            raise self._error
+        return self._results[0]
+
+
+def _late(function: Callable[[], object], timeout_s: float | None) -> TimeoutError:
+    return TimeoutError(f"{_name(function)} was not done within {timeout_s:.3g} s")
+
+
+def _name(function: Callable[[], object]) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 async def shielded(body: Callable[[], Awaitable[T]]) -> T:

@@ -1,0 +1,539 @@
+"""
+The state of a pool, and every step it can take: under its lock, without I/O.
+
+What has to be done outside the lock comes back as orders: whom to wake, where to open a
+connection, which ones to close.
+
+Laws, whatever happens in whatever order:
+
+- A connection is idle, set aside for one waiter, lent to one, or gone; it changes hands once.
+- Nobody waits in a lane that has an idle connection.
+- Whoever came first is served first. A waiter that leaves gives back what was set aside for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from lmi_runtime import _sync
+from lmi_runtime.errors import PoolClosed, PoolOverloaded, PoolTimeout
+from lmi_runtime.pools.leaks import who
+from lmi_runtime.pools.members import Lane, Member, Waiter, WaiterState
+from lmi_runtime.pools.model import Permit, PoolStatistics
+from lmi_runtime.pools.policy import PoolOptions, lifetime_s, retry_after_s
+
+__all__ = ["Orders", "PoolState"]
+
+C = TypeVar("C")
+Parker = _sync.ThreadParker | _sync.AsyncParker
+
+
+@dataclass(slots=True)
+class Orders(Generic[C]):
+    """What to do once the lock is free. Thread safety: belongs to one call."""
+
+    wake: list[Waiter[C]] = field(default_factory=list)
+    open: list[Lane[C]] = field(default_factory=list)
+    close: list[Member[C]] = field(default_factory=list)
+
+
+class PoolState(Generic[C]):
+    """
+    Thread safety: functions that end in ``_locked`` need `lock`; so does every attribute.
+
+    Args:
+        name: For messages.
+        options: The pool's limits.
+        lanes_by_loop: Whether connections belong to the loop they were opened on.
+    """
+
+    def __init__(self, name: str, options: PoolOptions, *, lanes_by_loop: bool) -> None:
+        self.lock = _sync.Lock()
+        self.name = name
+        self.options = options
+        self.members: set[Member[C]] = set()
+        self.only: Lane[C] | None = None if lanes_by_loop else Lane(None)
+        self.lanes: dict[_sync.Home | None, Lane[C]] = {}
+        if self.only is not None:
+            self.lanes[None] = self.only
+        self.opening = 0
+        self.simple = True
+        """What comes back may be kept without asking all that `give_locked` asks."""
+        self.closed = False
+        self.inherited = False
+        """True in a child: the connections are the parent's."""
+        self.giving_way = False
+        """The next connection that comes back is closed for other processes."""
+        self.failures = 0
+        self.retry_at_s = 0.0
+        self.last_error: BaseException | None = None
+        self.leases = 0
+        self.waited = 0
+        self.waited_s = 0.0
+        self.opening_s = 0.0
+        self.counts: Counter[str] = Counter()
+
+    # ------------------------------------------------------------------ leases
+
+    def lane_of_locked(self, home: _sync.Home) -> Lane[C]:
+        """The lane of connections that belong to `home`."""
+        lane = self.lanes.get(home)
+        if lane is None:
+            lane = self.lanes[home] = Lane(home)
+            self._judge_locked()
+        return lane
+
+    def _judge_locked(self) -> None:
+        self.simple = len(self.lanes) == 1 and not self.giving_way
+
+    def give_way_locked(self, orders: Orders[C]) -> None:
+        """Close one connection for other processes: an idle one, or the next that comes back."""
+        for lane in self.lanes.values():
+            if lane.idle:
+                self.remove_locked(lane.idle.popleft(), "closed_given_up", orders)
+                return
+        self.giving_way = bool(self.members)
+        self._judge_locked()
+
+    def join_locked(
+        self,
+        lane: Lane[C],
+        parker: Parker,
+        now_s: float,
+        deadline_s: float,
+        orders: Orders[C],
+        *,
+        first: bool = False,
+    ) -> Waiter[C]:
+        """
+        Stand in line; `first`: at its head, having been there before.
+
+        Raises:
+            PoolClosed: Nothing is lent any more.
+            PoolOverloaded: As many as may wait are waiting.
+        """
+        if self.closed:
+            raise PoolClosed(f"The pool {self.name!r} has been closed.")
+        waiter = Waiter(lane, parker, now_s, deadline_s)
+        if first:
+            self.first_in_line_locked(waiter, orders)
+            return waiter
+        self._refuse_crowd_locked(now_s)
+        lane.line[waiter] = None
+        self.grow_locked(lane, orders)
+        return waiter
+
+    def _refuse_crowd_locked(self, now_s: float) -> None:
+        most = self.options.max_waiting
+        if most is None:
+            return
+        waiting = sum(w.deadline_s > now_s for lane in self.lanes.values() for w in lane.line)
+        # Those for whom a connection is on its way do not count as a crowd.
+        room = self.options.max_size - len(self.members)
+        if waiting >= most + room:
+            self.counts["refused"] += 1
+            raise PoolOverloaded(
+                f"{waiting} requests wait for a connection of pool {self.name!r} already, and no "
+                f"more than {most} may. {self._lent_locked(now_s)}"
+            )
+
+    def settle_locked(
+        self, waiter: Waiter[C], now_s: float, again: Callable[[], Parker], orders: Orders[C]
+    ) -> Member[C] | None:
+        """
+        What a waiter got that woke up, or whose time is up; None to park again.
+
+        Raises:
+            PoolTimeout: Nothing, and its time is up.
+            PoolClosed: The pool was closed meanwhile.
+            Exception: What opening a connection raised.
+        """
+        lane = waiter.lane
+        if waiter.state is WaiterState.HANDED:
+            return self._acknowledge_locked(waiter)
+        if waiter.state is WaiterState.ANSWERED:
+            assert waiter.error is not None
+            waiter.state = WaiterState.OVER
+            # One error is the answer to many: each starts with the opener's traceback.
+            raise waiter.error.with_traceback(waiter.traceback)
+        if now_s >= waiter.deadline_s:
+            waiter.state = WaiterState.OVER
+            lane.line.pop(waiter, None)
+            self.counts["timeouts"] += 1
+            raise self._timeout_locked(waiter, now_s)
+        waiter.parker = again()
+        if waiter not in lane.line:
+            return self._resume_locked(waiter, orders)
+        return None
+
+    def _acknowledge_locked(self, waiter: Waiter[C]) -> Member[C]:
+        member = waiter.member
+        assert member is not None
+        waiter.state = WaiterState.OVER
+        waiter.member = None
+        waiter.lane.handed.discard(waiter)
+        member.lent = True
+        return member
+
+    def _resume_locked(self, waiter: Waiter[C], orders: Orders[C]) -> Member[C] | None:
+        """Its connection went to others while its loop was held up; its place is still its own."""
+        lane = waiter.lane
+        if lane.idle:
+            waiter.member = lane.idle.pop()
+            return self._acknowledge_locked(waiter)
+        self.first_in_line_locked(waiter, orders)
+        return None
+
+    def first_in_line_locked(self, waiter: Waiter[C], orders: Orders[C]) -> None:
+        """Put `waiter` before all others."""
+        waiter.state = WaiterState.WAITING
+        waiter.lane.line[waiter] = None
+        waiter.lane.line.move_to_end(waiter, last=False)
+        self.grow_locked(waiter.lane, orders)
+
+    def count_lease_locked(self, member: Member[C], arrived_s: float | None, now_s: float) -> None:
+        """`member` has been lent; `arrived_s` says since when its borrower waited, if it did."""
+        member.leased_s = now_s
+        self.leases += 1
+        if arrived_s is not None:
+            self.waited += 1
+            self.waited_s += now_s - arrived_s
+
+    def leave_locked(self, waiter: Waiter[C], now_s: float, orders: Orders[C]) -> None:
+        """Stop waiting: cancelled. What was set aside goes to the next."""
+        handed = waiter.state is WaiterState.HANDED
+        waiter.state = WaiterState.OVER
+        self.counts["cancelled"] += 1
+        waiter.lane.line.pop(waiter, None)
+        if handed:
+            assert waiter.member is not None
+            waiter.lane.handed.discard(waiter)
+            member, waiter.member = waiter.member, None
+            self.give_locked(member, now_s, orders)
+
+    def give_locked(self, member: Member[C], now_s: float, orders: Orders[C]) -> None:
+        """A connection is free: set it aside for the first in line, keep it, or let it go."""
+        member.lent = False
+        member.request = None
+        reason = self._reason_to_close_locked(member, now_s)
+        if reason is not None:
+            self.remove_locked(member, reason, orders)
+            return
+        member.returned_s = now_s
+        member.fresh_until_s = (
+            now_s if member.suspect else min(now_s + self.options.bypass_check_s, member.expires_s)
+        )
+        lane = member.lane
+        if (waiter := self._next_locked(lane, now_s)) is not None:
+            self._hand_locked(member, waiter, now_s, orders)
+        elif (hungry := self._hungry_locked(lane)) is not None:
+            self.remove_locked(member, "closed_other", orders)
+            self.grow_locked(hungry, orders)
+        else:
+            lane.idle.append(member)
+
+    def _reason_to_close_locked(self, member: Member[C], now_s: float) -> str | None:
+        if member.doomed is not None:
+            return member.doomed
+        if self.closed or len(self.members) > self.options.max_size:
+            return "closed_other"
+        if now_s >= member.expires_s:
+            return "closed_expired"
+        if self.giving_way:
+            self.giving_way = False
+            self._judge_locked()
+            return "closed_given_up"
+        return None
+
+    def _next_locked(self, lane: Lane[C], now_s: float) -> Waiter[C] | None:
+        while lane.line:
+            waiter, _ = lane.line.popitem(last=False)
+            if waiter.deadline_s > now_s:
+                return waiter
+            # Its own clock wakes it; a connection would reach it too late to be of use.
+        return None
+
+    def _hand_locked(
+        self, member: Member[C], waiter: Waiter[C], now_s: float, orders: Orders[C]
+    ) -> None:
+        waiter.state = WaiterState.HANDED
+        waiter.member = member
+        waiter.handed_s = now_s
+        waiter.lane.handed.add(waiter)
+        orders.wake.append(waiter)
+
+    def unreachable_locked(self, waiter: Waiter[C], now_s: float, orders: Orders[C]) -> None:
+        """Its loop is closed: it will never take what was set aside for it."""
+        if waiter.state is WaiterState.HANDED:
+            self.leave_locked(waiter, now_s, orders)
+
+    def revoke_locked(self, now_s: float, orders: Orders[C]) -> None:
+        """Take back what was set aside for tasks whose loop has not run for too long."""
+        late_s = now_s - self.options.acknowledge_s
+        for lane in self.lanes.values():
+            for waiter in [w for w in lane.handed if w.handed_s < late_s]:
+                if waiter.parker.home is None:
+                    continue  # a thread wakes up, sooner or later
+                lane.handed.discard(waiter)
+                waiter.state = WaiterState.WAITING
+                member, waiter.member = waiter.member, None
+                assert member is not None
+                self.give_locked(member, now_s, orders)
+
+    # ----------------------------------------------------------------- opening
+
+    def grow_locked(self, lane: Lane[C], orders: Orders[C]) -> None:
+        """Have as many connections opened, side by side, as the line and the limit allow."""
+        if self.closed:
+            return
+        missing = len(lane.line) - lane.opening
+        if self.failures:
+            missing = min(missing, 1 - lane.opening)
+        while missing > 0 and self._room_locked(lane, orders):
+            self._order_open_locked(lane, orders)
+            missing -= 1
+
+    def _order_open_locked(self, lane: Lane[C], orders: Orders[C]) -> None:
+        lane.opening += 1
+        self.opening += 1
+        orders.open.append(lane)
+
+    def refill_locked(self, lane: Lane[C], orders: Orders[C]) -> None:
+        """Have `min_size` kept."""
+        while not self.closed and len(self.members) + self.opening < self.options.min_size:
+            if self.failures and self.opening:
+                return
+            self._order_open_locked(lane, orders)
+
+    def _room_locked(self, lane: Lane[C], orders: Orders[C]) -> bool:
+        if len(self.members) + self.opening < self.options.max_size:
+            return True
+        for other in self.lanes.values():
+            if other is not lane and other.idle:
+                self.remove_locked(other.idle.popleft(), "closed_other", orders)
+                return True
+        return False
+
+    def _hungry_locked(self, lane: Lane[C]) -> Lane[C] | None:
+        """Another loop whose requests wait and that has less than its share."""
+        if len(self.lanes) == 1:
+            return None
+        waiting = [other for other in self.lanes.values() if other.line]
+        if lane not in waiting:
+            waiting.append(lane)
+        share = max(1, self.options.max_size // len(waiting))
+        return next((o for o in waiting if o is not lane and o.open + o.opening < share), None)
+
+    def wanted_locked(self, lane: Lane[C]) -> bool:
+        """Whether a connection that is still to be opened has anybody to go to."""
+        if self.closed or self.inherited:
+            return False
+        return bool(lane.line) or len(self.members) < self.options.min_size
+
+    def opened_locked(
+        self,
+        lane: Lane[C],
+        connection: C,
+        permit: Permit | None,
+        began_s: float,
+        now_s: float,
+        orders: Orders[C],
+    ) -> None:
+        """A connection has been opened for `lane`."""
+        self._attempt_over_locked(lane)
+        self.failures = 0
+        self.counts["opened"] += 1
+        self.opening_s += now_s - began_s
+        expires_s = now_s + lifetime_s(self.options.max_lifetime_s)
+        member = Member(connection, lane, permit, now_s, expires_s)
+        self.members.add(member)
+        lane.open += 1
+        self.give_locked(member, now_s, orders)
+        self.grow_locked(lane, orders)
+
+    def open_failed_locked(
+        self,
+        lane: Lane[C],
+        began_s: float,
+        error: BaseException,
+        now_s: float,
+        orders: Orders[C],
+    ) -> None:
+        """
+        An attempt failed.
+
+        While there are other connections, or attempts, those in line go on waiting for them.
+        Otherwise it is the answer to all who were waiting when it began.
+        """
+        self._attempt_over_locked(lane)
+        self.failures += 1
+        self.counts["open_failures"] += 1
+        self.last_error = error
+        self.retry_at_s = now_s + retry_after_s(self.failures)
+        if not lane.open and not lane.opening:
+            self._answer_locked([w for w in lane.line if w.arrived_s <= began_s], error, orders)
+        self.grow_locked(lane, orders)
+
+    def open_given_up_locked(self, lane: Lane[C], orders: Orders[C]) -> None:
+        """An attempt ended because nobody wanted it any more."""
+        self._attempt_over_locked(lane)
+        self.grow_locked(lane, orders)
+
+    def _attempt_over_locked(self, lane: Lane[C]) -> None:
+        lane.opening -= 1
+        self.opening -= 1
+
+    def _answer_locked(
+        self, waiters: list[Waiter[C]], error: BaseException, orders: Orders[C]
+    ) -> None:
+        for waiter in waiters:
+            waiter.lane.line.pop(waiter, None)
+            waiter.state = WaiterState.ANSWERED
+            waiter.error = error
+            waiter.traceback = error.__traceback__
+            orders.wake.append(waiter)
+
+    # ----------------------------------------------------------------- closing
+
+    def remove_locked(self, member: Member[C], counter: str, orders: Orders[C]) -> None:
+        """The pool knows it no more; it is to be closed."""
+        if member not in self.members:
+            return
+        self.members.discard(member)
+        member.lane.open -= 1
+        self.counts[counter] += 1
+        orders.close.append(member)
+        self.grow_locked(member.lane, orders)
+
+    def clear_idle_locked(self, counter: str, orders: Orders[C]) -> None:
+        """Close what nobody uses."""
+        for lane in self.lanes.values():
+            while lane.idle:
+                self.remove_locked(lane.idle.popleft(), counter, orders)
+
+    def drain_locked(self, orders: Orders[C]) -> None:
+        """Replace every connection: the idle ones now, the lent ones when they come back."""
+        for member in self.members:
+            member.doomed = member.doomed or "closed_other"
+        self.clear_idle_locked("closed_other", orders)
+
+    def close_locked(self, orders: Orders[C]) -> None:
+        """Lend nothing any more."""
+        self.closed = True
+        error = PoolClosed(f"The pool {self.name!r} was closed while this request waited.")
+        waiting = [w for lane in self.lanes.values() for w in lane.line]
+        self._answer_locked(waiting, error, orders)
+        self.drain_locked(orders)
+
+    def resize_locked(self, min_size: int, max_size: int, orders: Orders[C]) -> None:
+        """Change the limits; what is too much is closed, idle ones first."""
+        self.options = replace(self.options, min_size=min_size, max_size=max_size)
+        for lane in self.lanes.values():
+            while lane.idle and len(self.members) > max_size:
+                self.remove_locked(lane.idle.popleft(), "closed_other", orders)
+        surplus = max(0, len(self.members) - max_size)
+        for member in list(self.members)[:surplus]:
+            member.doomed = member.doomed or "closed_other"
+        for lane in self.lanes.values():
+            self.grow_locked(lane, orders)
+
+    def reap_locked(self, now_s: float, orders: Orders[C]) -> None:
+        """Close idle connections that are too old or have been idle for too long."""
+        longest_s = self.options.max_idle_s
+        for lane in self.lanes.values():
+            for member in list(lane.idle):
+                if now_s >= member.expires_s:
+                    reason = "closed_expired"
+                elif (
+                    longest_s is not None
+                    and now_s - member.returned_s >= longest_s
+                    and len(self.members) > self.options.min_size
+                ):
+                    reason = "closed_idle"
+                else:
+                    continue
+                lane.idle.remove(member)
+                self.remove_locked(member, reason, orders)
+
+    def suspect_locked(self) -> None:
+        """No connection is to be lent again before somebody has looked at it."""
+        for member in self.members:
+            member.suspect = True
+            member.fresh_until_s = 0.0
+
+    def drop_lane_locked(self, lane: Lane[C]) -> list[Member[C]]:
+        """Forget a loop that is closed; returns the connections that were opened on it."""
+        self.lanes.pop(lane.home, None)
+        self._judge_locked()
+        self.opening -= lane.opening
+        lane.opening = 0
+        lane.idle.clear()
+        lane.line.clear()
+        lane.handed.clear()
+        gone = [member for member in self.members if member.lane is lane]
+        self.members.difference_update(gone)
+        lane.open = 0
+        self.counts["closed_other"] += len(gone)
+        return gone
+
+    # ------------------------------------------------------------------- facts
+
+    def idle_locked(self) -> Iterator[Member[C]]:
+        """The connections that nobody uses."""
+        return (member for lane in self.lanes.values() for member in lane.idle)
+
+    def lent_locked(self) -> list[Member[C]]:
+        """The connections that somebody uses, lent longest first."""
+        lent = [member for member in self.members if member.lent]
+        return sorted(lent, key=lambda member: member.leased_s)
+
+    def statistics_locked(self) -> PoolStatistics:
+        """Everything the pool counts."""
+        counts = self.counts
+        idle = sum(len(lane.idle) for lane in self.lanes.values())
+        return PoolStatistics(
+            name=self.name,
+            max_size=self.options.max_size,
+            open=len(self.members),
+            opening=self.opening,
+            idle=idle,
+            lent=len(self.members) - idle,
+            waiting=sum(len(lane.line) for lane in self.lanes.values()),
+            leases=self.leases,
+            leases_direct=self.leases - self.waited,
+            waited_s=self.waited_s,
+            timeouts=counts["timeouts"],
+            cancelled=counts["cancelled"],
+            refused=counts["refused"],
+            opened=counts["opened"],
+            open_failures=counts["open_failures"],
+            opening_s=self.opening_s,
+            closed_expired=counts["closed_expired"],
+            closed_idle=counts["closed_idle"],
+            closed_broken=counts["closed_broken"],
+            closed_given_up=counts["closed_given_up"],
+            closed_other=counts["closed_other"],
+            leaks=counts["leaks"],
+        )
+
+    def _timeout_locked(self, waiter: Waiter[C], now_s: float) -> PoolTimeout:
+        error = PoolTimeout(
+            f"No connection of pool {self.name!r} became free within "
+            f"{now_s - waiter.arrived_s:.3g} s. {self._lent_locked(now_s)}"
+        )
+        if self.failures and self.last_error is not None:
+            error.__cause__ = self.last_error
+        return error
+
+    def _lent_locked(self, now_s: float) -> str:
+        lent = self.lent_locked()
+        text = f"{len(lent)} of {self.options.max_size} are lent"
+        if lent:
+            first = lent[0]
+            text += f", one for {now_s - first.leased_s:.3g} s ({who(first.request, first.where)})"
+        if self.opening:
+            text += f", {self.opening} are being opened"
+        return text + "."

@@ -1,0 +1,94 @@
+"""The one thread of a process that looks after its pools."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Protocol
+
+from lmi_runtime import _sync
+
+__all__ = ["Keeper", "Kept", "keeper"]
+
+_RESTS_FOR_S = 0.05
+"""How long the thread stays when there is nothing to look after."""
+
+
+class Kept(Protocol):
+    """Something that has to be looked after."""
+
+    def tend(self, now_s: float) -> float | None:
+        """Do what is due; returns in how many seconds to come again, or None for never."""
+        ...
+
+
+class Keeper:
+    """
+    Starts its thread when the first pool needs one, and lets it end when none does.
+
+    Thread safety: from any thread; `poke` also from finalizers.
+    """
+
+    def __init__(self) -> None:
+        self._lock = _sync.Lock()
+        self._watched: weakref.WeakKeyDictionary[Kept, int] = (
+            weakref.WeakKeyDictionary()
+        )  # guarded by _lock; how often each was asked for
+        self._running = False  # guarded by _lock
+        self._pokes: _sync.SimpleQueue[None] = _sync.SimpleQueue()
+
+    def watch(self, pool: Kept) -> None:
+        """Look after `pool` until it says that nothing will ever be due."""
+        with self._lock:
+            self._watched[pool] = self._watched.get(pool, 0) + 1
+            start, self._running = not self._running, True
+        if start:
+            _sync.spawn(self._run, name="lmi_runtime pools")
+        else:
+            self.poke()
+
+    def poke(self) -> None:
+        """Look now."""
+        self._pokes.put(None)
+
+    def _run(self) -> None:
+        while (pause_s := self._round()) is not None:
+            try:
+                self._pokes.get(timeout=pause_s)
+            except _sync.QueueEmpty:
+                continue
+            while not self._pokes.empty():
+                self._pokes.get()
+
+    def _round(self) -> float | None:
+        with self._lock:
+            pools = list(self._watched.items())
+            if not pools:
+                self._running = False
+                return None
+        due = []
+        for pool, asked in pools:
+            pause_s = pool.tend(_sync.monotonic())
+            if pause_s is None:
+                self._forget(pool, asked)
+            else:
+                due.append(pause_s)
+        return min(due, default=_RESTS_FOR_S)
+
+    def _forget(self, pool: Kept, asked: int) -> None:
+        with self._lock:
+            if self._watched.get(pool) == asked:  # nobody has asked again meanwhile
+                del self._watched[pool]
+
+
+_current = Keeper()  # replaced in a child, before any other thread is there
+
+
+def keeper() -> Keeper:
+    """The keeper of this process."""
+    return _current
+
+
+def begin_anew() -> None:
+    """In a child, where the parent's thread does not run."""
+    global _current
+    _current = Keeper()

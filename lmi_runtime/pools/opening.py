@@ -1,0 +1,92 @@
+"""
+Open one connection for a lane of a pool.
+
+Nobody's request opens it: whoever is first in line when it is ready gets it. A caller that is
+cancelled, or served otherwise, leaves nothing half-open behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import anyio
+
+from lmi_runtime import _sync
+from lmi_runtime.pools.members import Lane
+from lmi_runtime.pools.model import Permit
+
+if TYPE_CHECKING:
+    from lmi_runtime.pools.pool import Pool
+
+__all__ = ["open_blocking", "open_in_task"]
+
+C = TypeVar("C")
+
+_LOOK_AGAIN_S = 0.02
+
+
+def open_blocking(pool: Pool[C], lane: Lane[C]) -> None:
+    """In a thread of its own."""
+    permit: Permit | None = None
+    began_s = _sync.monotonic()
+    try:
+        while (wait_s := pool.pause_before_opening_s(lane)) > 0:
+            _sync.sleep(min(wait_s, _LOOK_AGAIN_S))
+        if pool.budget is not None:
+            permit = pool.budget.try_acquire() or pool.budget.acquire(lambda: not pool.wants(lane))
+        if not pool.wants(lane) or (pool.budget is not None and permit is None):
+            pool.open_given_up(lane, permit)
+            return
+        began_s = _sync.monotonic()
+        connection = cast("C", pool.connector.open())
+    except BaseException as error:
+        pool.open_failed(lane, permit, began_s, error)
+    else:
+        pool.opened(lane, connection, permit, began_s)
+
+
+async def open_in_task(pool: Pool[C], lane: Lane[C]) -> None:
+    """In a task of its own, on the lane's loop."""
+    permit: Permit | None = None
+    began_s = _sync.monotonic()
+    try:
+        # Looks again in between: nobody may want it any more.
+        while (wait_s := pool.pause_before_opening_s(lane)) > 0:  # noqa: ASYNC110
+            await anyio.sleep(min(wait_s, _LOOK_AGAIN_S))
+        if pool.budget is not None:
+            permit = await _permit(pool, lane)
+        if not pool.wants(lane) or (pool.budget is not None and permit is None):
+            pool.open_given_up(lane, permit)
+            return
+        began_s = _sync.monotonic()
+        with anyio.fail_after(pool.options.open_timeout_s):
+            connection = await cast("Any", pool.connector.open())
+    except Exception as error:
+        pool.open_failed(lane, permit, began_s, error)
+    except BaseException:  # the loop ends
+        pool.open_given_up(lane, permit)
+        raise
+    else:
+        pool.opened(lane, connection, permit, began_s)
+
+
+async def _permit(pool: Pool[C], lane: Lane[C]) -> Permit | None:
+    budget = pool.budget
+    assert budget is not None
+    got = budget.try_acquire()
+    if got is not None:
+        return got
+    kept: list[Permit] = []
+
+    def wait_in_line() -> None:
+        permit = budget.acquire(lambda: not pool.wants(lane))
+        if permit is not None:
+            kept.append(permit)
+
+    try:
+        await _sync.offload(wait_in_line)
+    except BaseException:
+        for permit in kept:
+            permit.release()
+        raise
+    return kept[0] if kept else None
