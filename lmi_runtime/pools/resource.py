@@ -255,14 +255,15 @@ class AsyncResource(Generic[T]):
         """One task for both halves of the generator, as scopes and groups within it demand."""
         once.opening_now.set(opening)
         generator = self._opener()
-        life = _Life()
+        life = _Life(generator)
         try:
             with life.scope:
                 value = await _first(generator, self._once.name)
                 opened = OpenedByTask(self._once, opening.home, value, life.end)
                 if self._once.succeed(opening, opened) is None:
                     await self._until_closed(opened, life)
-                await _finish_async(generator, self._once.name)
+                if not life.inherited:
+                    await _finish_async(generator, self._once.name)
         except BaseException as error:
             self._fail(opening, error)
         finally:
@@ -292,10 +293,17 @@ class _Life:
     Thread safety: loop thread only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator  # so that whoever keeps this keeps it from being finalized
+        self._process = os.getpid()
         self.scope = anyio.CancelScope()
         self.stop = anyio.Event()
         self.ended = anyio.Event()
+
+    @property
+    def inherited(self) -> bool:
+        """Whether this is a child, which may unwind the loop that it was forked from."""
+        return os.getpid() != self._process
 
     async def end(self) -> None:
         self.stop.set()
