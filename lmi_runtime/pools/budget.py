@@ -201,10 +201,10 @@ class ConnectionBudget:
                 permit = self._take(member)
                 if permit is not None:
                     return permit
-                asked += 1
             if give_up():
                 return None
             _sync.sleep(_pause_s(0 if first is None else number - first, asked))
+            asked += first is None
 
     def _file(self) -> _sync.LockFile:
         directory = self._directory
