@@ -22,6 +22,7 @@ __all__ = [
     "InvalidConcurrency",
     "LmiError",
     "LoadCancelled",
+    "LoadFailed",
     "LoadTimeout",
     "MarshalError",
     "NoActiveRequest",
@@ -203,6 +204,12 @@ class LoadCancelled(LmiError, RuntimeError):
     """The value did not come: something that its loader waited for was cancelled."""
 
     error_type = "Function.LoadCancelled"
+
+
+class LoadFailed(LmiError, RuntimeError):
+    """Loading the value failed a moment ago, in this process or another, and that was kept."""
+
+    error_type = "Function.LoadFailed"
 
 
 # Your move: the code asks for something that cannot work.

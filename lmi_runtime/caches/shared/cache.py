@@ -1,0 +1,442 @@
+"""A cache that all worker processes of an environment share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Generic, Literal, TypeVar, cast, overload
+
+from lmi_runtime import _sync
+from lmi_runtime.caches.flights import Ask, Flight, Flights, Waiter
+from lmi_runtime.caches.forks import follow
+from lmi_runtime.caches.model import (
+    SYSTEM_CLOCK,
+    AsyncLoader,
+    Clock,
+    Loader,
+    Outcome,
+    Policy,
+)
+from lmi_runtime.caches.shared.codecs import Codec, CodecName, codec_of
+from lmi_runtime.caches.shared.entries import Entries, Entry
+from lmi_runtime.caches.shared.keys import canonical_key
+from lmi_runtime.caches.shared.loading import Late, Loading, Task, flight_tags
+from lmi_runtime.caches.shared.records import Kind, Record
+from lmi_runtime.caches.shared.statistics import SharedCacheStatistics
+from lmi_runtime.caches.shared.store import StoreUsage
+from lmi_runtime.caches.shared.stores import StoreName, vault_of
+from lmi_runtime.caches.tally import Hits
+from lmi_runtime.context import peek
+from lmi_runtime.errors import LoadFailed, LoadTimeout
+
+__all__ = ["SharedCache"]
+
+V = TypeVar("V")
+D = TypeVar("D")
+
+_MIB = 1 << 20
+
+
+class SharedCache(Generic[V]):
+    """
+    Values that every worker process of an environment finds, whichever of them loaded them.
+
+    A key that is missing is loaded once, however many threads, tasks and processes ask for it;
+    if the process that loads it dies, another one begins within 50 ms. Values are kept as JSON,
+    msgpack or bytes in a file of a private directory, never pickled: what comes back from a
+    load has been encoded and decoded, too, so that a hit and a miss give the same.
+
+    The store never fails a request. If it is broken it is set aside and a new one is begun, in
+    all processes; if the disk is full or the directory cannot be used, values are loaded by each
+    process as if nothing had been kept. Each is logged once, and counted.
+
+    As in `Cache`: expiry with jitter, stale values while one is refreshed or when loading fails,
+    refresh ahead, tags, and invalidation during a load, which wins. Not as in `Cache`: the limit
+    is in bytes of the file; the oldest entries go first, used or not (exactly so with SQLite,
+    roughly with LMDB); a failure that was kept is raised as `LoadFailed`, whatever it had been;
+    there are no partitions (make the tenant a part of the key), and every caller has a copy.
+
+    Args:
+        name: Which cache. Processes of one function that give the same name share it, and should
+            give all the rest alike.
+        store: ``sqlite``; ``lmdb``, which is faster and needs ``lmi_runtime[lmdb]``; ``auto`` is
+            LMDB where it is installed. LMDB trusts its file: garbage in the midst of it can end a
+            process, where SQLite begins a new one.
+        max_bytes: Limit of the file, in bytes; 1 MiB at least. SQLite's log beside it takes 4 MiB
+            more, mostly. A value larger than an eighth of it is not kept.
+        ttl_s: Seconds for which a value is fresh; None: until it is evicted.
+        jitter: Share of each `ttl_s`, from 0 to 1, that at most is taken off at random.
+        stale_s: Seconds after its expiry for which a value is served while it is refreshed.
+        refresh_ahead: Share of `ttl_s` after which a hit has the value refreshed.
+        stale_if_error_s: Seconds after its expiry for which it is served if loading fails.
+        negative_ttl_s: Seconds for which a failed load is kept.
+        negative_errors: Which exceptions that goes for.
+        timeout_s: Seconds that a caller waits for a load, at most; its request's deadline counts
+            anyway.
+        patience_s: Seconds to wait for a load of another process before loading here as well.
+        codec: ``json``, ``msgpack`` (needs ``lmi_runtime[msgpack]``), ``bytes``, or a `Codec`.
+        directory: Where to keep it; by default under the temporary directory, apart for each
+            function. It must be on a file system of this machine.
+        clock: Where the time is read; expiry goes by its wall clock, which processes share.
+
+    Raises:
+        ValueError: An argument is out of its range.
+        ImportError: ``lmdb`` or ``msgpack`` is asked for and not installed.
+
+    Thread safety: everything, from any thread, task, loop, and process; also across a fork.
+    """
+
+    def __init__(
+        self,
+        name: str = "cache",
+        *,
+        store: Literal["auto"] | StoreName = "auto",
+        max_bytes: int = 64 * _MIB,
+        ttl_s: float | None = None,
+        jitter: float = 0.0,
+        stale_s: float = 0.0,
+        refresh_ahead: float | None = None,
+        stale_if_error_s: float = 0.0,
+        negative_ttl_s: float = 0.0,
+        negative_errors: tuple[type[Exception], ...] = (Exception,),
+        timeout_s: float | None = None,
+        patience_s: float = 30.0,
+        codec: CodecName | Codec = "json",
+        directory: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        policy = Policy(
+            ttl_s=ttl_s,
+            jitter=jitter,
+            stale_s=stale_s,
+            refresh_ahead=refresh_ahead,
+            stale_if_error_s=stale_if_error_s,
+            negative_ttl_s=negative_ttl_s,
+            negative_errors=negative_errors,
+            timeout_s=timeout_s,
+        )
+        self.name = name
+        self._policy = policy
+        self._max_bytes = max_bytes
+        self._vault, self._store = vault_of(name, store, directory, max_bytes)
+        self._entries = Entries(self._vault, codec_of(codec), policy, clock)
+        self._loading = Loading(self._vault, self._entries, policy, patience_s)
+        self._resting: dict[bytes, float] = {}  # failed refreshes; single operations are atomic
+        self._begin_anew()
+        follow(self)
+
+    @overload
+    def get(self, key: object) -> V | None: ...
+    @overload
+    def get(self, key: object, default: D) -> V | D: ...
+    def get(self, key: object, default: Any = None) -> Any:
+        """The value for `key` if it is there and fresh, else `default`. Loads nothing."""
+        plain = canonical_key(key)
+        entry = self._entries.read(plain)
+        if entry is not None and self._is_fresh_value(entry):
+            value = self._decoded(plain, entry)
+            if value is not _MISSING:
+                self._hits.add()
+                return value
+        self._misses.add()
+        return default
+
+    def set(
+        self, key: object, value: V, *, ttl_s: float | None = None, tags: Iterable[str] = ()
+    ) -> None:
+        """
+        Keep `value`; a load under way will not replace it.
+
+        Raises:
+            TypeError: The codec cannot encode it, or the key is of a type that cannot be one.
+        """
+        plain = canonical_key(key)
+        record = self._entries.record(self._entries.encode(value), ttl_s, tags)
+        with self._lock:
+            self._flights.drop_locked(plain)
+        self._entries.keep(plain, record, None)
+
+    def delete(self, key: object) -> bool:
+        """Remove the value for `key`; a load under way will not be kept. False: there was none."""
+        plain = canonical_key(key)
+        with self._lock:
+            self._flights.drop_locked(plain)
+        return self._entries.delete(plain)
+
+    def invalidate(self, *, tag: str) -> None:
+        """Remove all values with this tag; those being loaded will not be kept."""
+        with self._lock:
+            self._flights.drop_tag_locked(flight_tags((tag,))[0])
+        self._entries.invalidate(tag)
+
+    def clear(self) -> None:
+        """Remove everything, for all processes; what is being loaded will not be kept."""
+        with self._lock:
+            self._flights.drop_all_locked()
+        self._entries.clear()
+
+    def get_or_load(
+        self,
+        key: object,
+        loader: Loader[V],
+        *,
+        ttl_s: float | None = None,
+        tags: Iterable[str] = (),
+        timeout_s: float | None = None,
+    ) -> V:
+        """
+        The value for `key`, loaded by whoever comes first if it is not there.
+
+        Args:
+            key: Text, bytes, a number, None, or a tuple of them.
+            loader: Called without arguments; what it returns must be what the codec can encode.
+                It may return `Loaded` to say more.
+            ttl_s: Of this value; None: as the cache says.
+            tags: What `invalidate` finds it by.
+            timeout_s: Seconds to wait for others to load it; None: as the cache says.
+
+        Raises:
+            LoadTimeout: It was not loaded in time.
+            LoadFailed: Loading failed within the last `negative_ttl_s`.
+            ReentrantLoad: Its loader needs this very value.
+            Exception: What the loader or the codec raised.
+        """
+        home = _sync.current_home()
+        deadline_s = self._deadline_s(timeout_s)
+        task = Task(
+            canonical_key(key), loader, ttl_s, tags, waits=home is None, deadline_s=deadline_s
+        )
+        value, entry = self._served(task, self._refresh)
+        while value is _MISSING:
+            waiter = self._board(task, partial(self._loading.load, task), home)
+            try:
+                outcome = self._flights.ride(waiter)
+            except (LoadTimeout, Late) as error:
+                value = self._late(task, entry, error)
+            else:
+                value = self._landed(task, waiter, outcome)
+        return cast(V, value)
+
+    async def aget_or_load(
+        self,
+        key: object,
+        loader: AsyncLoader[V] | Loader[V],
+        *,
+        ttl_s: float | None = None,
+        tags: Iterable[str] = (),
+        timeout_s: float | None = None,
+    ) -> V:
+        """
+        The same for tasks; a `loader` that is a plain function runs in a thread of its own.
+
+        The loop never waits for another process, only the task does.
+
+        Raises:
+            LoadTimeout: It was not loaded in time.
+            LoadFailed: Loading failed within the last `negative_ttl_s`.
+            LoadCancelled: What the loader waited for was cancelled.
+            ReentrantLoad: Its loader needs this very value.
+            Exception: What the loader or the codec raised.
+        """
+        task = Task(canonical_key(key), loader, ttl_s, tags, deadline_s=self._deadline_s(timeout_s))
+        value, entry = self._served(task, self._arefresh)
+        while value is _MISSING:
+            waiter = self._board(task, partial(self._loading.aload, task), _sync.current_home())
+            try:
+                outcome = await self._flights.aride(waiter)
+            except LoadTimeout as error:
+                value = self._late(task, entry, error)
+            else:
+                value = self._landed(task, waiter, outcome)
+        return cast(V, value)
+
+    def statistics(self) -> SharedCacheStatistics:
+        """What the cache has done in this process, and how much is in the store."""
+        usage = self._vault.use(lambda session: session.usage(), StoreUsage(0, 0))
+        with self._lock:
+            flights = self._flights
+            loading = len(flights.table)
+        return SharedCacheStatistics(
+            name=self.name,
+            store=self._store,
+            entries=usage.entries,
+            used_bytes=usage.used_bytes,
+            max_bytes=self._max_bytes,
+            loading=loading,
+            hits=self._hits.value,
+            hits_stale=self._hits_stale.value,
+            hits_on_error=self._hits_on_error.value + self._loading.on_error.value,
+            hits_negative=self._hits_negative.value,
+            misses=self._misses.value,
+            joined=flights.joined,
+            loaded_elsewhere=self._loading.elsewhere.value,
+            loads=self._loading.loads.value,
+            load_failures=self._loading.failures.value,
+            load_s=self._loading.load_us.value / 1e6,
+            loads_cancelled=flights.cancelled,
+            loads_taken_over=flights.taken_over,
+            load_timeouts=flights.timeouts,
+            refreshes=self._refreshes.value,
+            store_failures=self._vault.failures.value,
+            store_resets=self._vault.resets.value,
+        )
+
+    def close(self) -> None:
+        """Close the files that nobody uses now. What uses the cache next opens them again."""
+        self._vault.close()
+
+    def _served(self, task: Task, refresh: Callable[[Task], None]) -> tuple[Any, Entry | None]:
+        """The value, if something is there that need not be waited for; and what is there."""
+        entry = self._entries.read(task.key)
+        if entry is None:
+            self._misses.add()
+            return _MISSING, None
+        now_s = self._entries.now()
+        times = entry.times
+        counter = self._hits
+        if now_s >= times.fresh_until:
+            if now_s < times.stale_until:
+                counter = self._hits_stale
+            elif now_s < times.error_until and self._rests(task.key):
+                counter = self._hits_on_error
+            else:
+                self._misses.add()
+                return _MISSING, entry
+        value = self._decoded(task.key, entry)
+        if value is _MISSING:
+            self._misses.add()
+            return _MISSING, None
+        counter.add()
+        if now_s >= times.refresh_at or counter is self._hits_stale:
+            refresh(task._replace(ahead=True, waits=True, deadline_s=None))
+        return value, entry
+
+    def _is_fresh_value(self, entry: Entry) -> bool:
+        fresh = self._entries.now() < entry.times.fresh_until
+        return fresh and entry.record.kind == Kind.VALUE
+
+    def _decoded(self, plain: bytes, entry: Entry) -> Any:
+        try:
+            return self._entries.value(entry.record)
+        except LoadFailed:
+            self._hits_negative.add()
+            raise
+        except Exception:
+            # Written by other code than this; what cannot be read is as good as not there.
+            self._entries.delete(plain)
+            return _MISSING
+
+    def _board(self, task: Task, loader: Callable[[], Any], home: _sync.Home | None) -> Waiter:
+        tags = flight_tags(task.tags)
+        waiter = Waiter(Ask(task.key, loader, tags=tags, deadline_s=task.deadline_s), home)
+        with self._lock:
+            self._flights.board_locked(waiter)
+        return waiter
+
+    def _landed(self, task: Task, waiter: Waiter, outcome: Outcome) -> Any:
+        if outcome.error is not None:
+            raise outcome.error.with_traceback(outcome.traceback)
+        if waiter.came_too_late(outcome):
+            return _MISSING
+        record: Record = outcome.value
+        return self._entries.value(record)
+
+    def _late(self, task: Task, entry: Entry | None, error: BaseException) -> Any:
+        if entry is not None and self._entries.now() < entry.times.error_until:
+            value = self._decoded(task.key, entry)
+            if value is not _MISSING:
+                self._hits_on_error.add()
+                return value
+        if isinstance(error, LoadTimeout):
+            raise error
+        raise LoadTimeout("The value was not loaded in time.") from None
+
+    def _deadline_s(self, timeout_s: float | None) -> float | None:
+        timeout_s = self._policy.timeout_s if timeout_s is None else timeout_s
+        request = peek()
+        until_s = math.inf if request is None else (request.deadline_s or math.inf)
+        if timeout_s is not None:
+            until_s = min(until_s, _sync.monotonic() + timeout_s)
+        return None if until_s == math.inf else until_s
+
+    def _refresh(self, task: Task) -> None:
+        flight = self._begin(task, partial(self._loading.load, task), None)
+        if flight is not None:
+            try:
+                _sync.spawn(partial(self._flights.run, flight), name="lmi-refresh")
+            except RuntimeError:  # no more threads can be started
+                self._flights.call_off(flight)
+
+    def _arefresh(self, task: Task) -> None:
+        home = _sync.current_home()
+        flight = self._begin(task, partial(self._loading.aload, task), home)
+        if flight is not None:
+            self._flights.launch(flight)
+
+    def _begin(
+        self, task: Task, loader: Callable[[], Any], home: _sync.Home | None
+    ) -> Flight | None:
+        if self._rests(task.key) or self._loading.busy(task.key):
+            return None
+        tags = flight_tags(task.tags)
+        with self._lock:
+            flight = self._flights.begin_locked(Ask(task.key, loader, tags=tags), home)
+        if flight is not None:
+            self._refreshes.add()
+        return flight
+
+    def _rests(self, plain: bytes) -> bool:
+        """Whether loading this failed a moment ago, so that it is not tried again yet."""
+        until_s = self._resting.get(plain)
+        if until_s is None:
+            return False
+        if _sync.monotonic() < until_s:
+            return True
+        self._resting.pop(plain, None)
+        return False
+
+    def _begin_anew(self) -> None:
+        self._lock = _sync.Lock()
+        self._flights = Flights(self._lock, _as_loaded, _as_failed, _as_landed)
+        self._hits = Hits()
+        self._hits_stale = Hits()
+        self._hits_on_error = Hits()
+        self._hits_negative = Hits()
+        self._misses = Hits()
+        self._refreshes = Hits()
+        self._loading.forget()
+
+    def before_fork(self, patience_s: float) -> bool:
+        """Let no other thread be in the midst of a change."""
+        return self._lock.acquire(timeout=patience_s)
+
+    def after_fork_in_parent(self) -> None:
+        """Go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self, consistent: bool) -> None:
+        """Whoever was loading does so in the parent."""
+        if consistent:
+            # For a load that forked, and ends in the child as well.
+            self._lock.release()
+        self._begin_anew()
+
+
+def _as_loaded(ask: Ask, outcome: Outcome) -> Outcome:
+    return outcome
+
+
+def _as_failed(ask: Ask, error: Exception) -> Outcome:
+    return Outcome(error=error, traceback=error.__traceback__, tags=ask.tags)
+
+
+def _as_landed(flight: Flight, outcome: Outcome, keep: bool) -> None:
+    """It was written, or not, while the lock of its key was held."""
+
+
+class _Missing:
+    """Stands for no value, where None may be one."""
+
+
+_MISSING: Any = _Missing()

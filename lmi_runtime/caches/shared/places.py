@@ -1,0 +1,134 @@
+"""Where a shared cache lies, and the one number its processes agree on."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import shutil
+import stat
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+from lmi_runtime._sync.files import LockFile, private_directory
+from lmi_runtime.errors import ConfigurationError
+
+__all__ = ["FLIGHTS_FROM", "WRITER_LOCK", "Place", "check_name", "find_place"]
+
+_CONTROL_BYTES = 4096
+_EPOCH_AT = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_KEEPER_LOCK = 0
+WRITER_LOCK = 1
+FLIGHTS_FROM = 1 << 20
+"""Locks of keys have numbers from here on."""
+
+
+def check_name(name: str) -> None:
+    """
+    Raises:
+        ConfigurationError: `name` cannot be a part of a file's name.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{name!r} cannot be the name of a cache: use [A-Za-z0-9._-].")
+
+
+def find_place(name: str, directory: str | os.PathLike[str] | None, kind: str) -> Path:
+    """
+    The directory of the cache `name`; made if it is missing.
+
+    Without `directory` it is one under the temporary directory that belongs to this user and
+    this function: two functions, or two projects on one machine, do not share what they cache.
+
+    Raises:
+        ConfigurationError: It cannot be made, or is not private.
+    """
+    if directory is None:
+        root = private_directory("lmi_runtime-caches") / _function(os.environ)
+    else:
+        root = Path(directory)
+    path = root / f"{name}-{kind}-1"
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = os.lstat(path)
+    except OSError as error:
+        raise ConfigurationError(f"The directory {path} cannot be made: {error}.") from error
+    if facts.st_uid != os.geteuid() or stat.S_IMODE(facts.st_mode) & 0o077:
+        raise ConfigurationError(f"{path} must belong to this user alone, with mode 0700.")
+    return path
+
+
+def _function(environ: Mapping[str, str]) -> str:
+    names = ("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION", "LAMBDA_TASK_ROOT")
+    what = "\0".join(environ.get(name, "") for name in names)
+    if not what.strip("\0"):
+        what = os.getcwd()
+    return blake2b(what.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+class Place:
+    """
+    The directory of one cache: a file of locks, and one store after the other.
+
+    A store that is broken is set aside, by whoever finds out first: the number of the store in
+    use, the epoch, is in memory that all processes share, and they look at it before each use.
+
+    Raises:
+        OSError: The files cannot be made.
+
+    Thread safety: from any thread; a child uses what it inherited.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.locks = LockFile(path / "locks")
+        self._cells = _map_control(path / "control", self.locks)
+
+    @property
+    def epoch(self) -> int:
+        """The number of the store in use."""
+        return self._cells[_EPOCH_AT]
+
+    def store(self, epoch: int) -> Path:
+        """The directory of a store; made if it is missing."""
+        path = self.path / f"store-{epoch}"
+        path.mkdir(mode=0o700, exist_ok=True)
+        return path
+
+    def set_aside(self, epoch: int) -> bool:
+        """
+        Begin the next store, unless the one in use is not `epoch` any more.
+
+        The files are kept, under the name ``broken``, until the next ones break.
+        """
+        held = self.locks.wait_lock(_KEEPER_LOCK, lambda: False)
+        assert held is not None
+        try:
+            if self.epoch != epoch:
+                return False
+            self._cells[_EPOCH_AT] = (epoch + 1) % (1 << 32)
+            broken = self.path / "broken"
+            shutil.rmtree(broken, ignore_errors=True)
+            for old in self.path.glob("store-*"):
+                old.rename(broken) if old.name == f"store-{epoch}" else shutil.rmtree(old)
+            return True
+        finally:
+            held.release()
+
+
+def _map_control(path: Path, locks: LockFile) -> memoryview:
+    held = locks.wait_lock(_KEEPER_LOCK, lambda: False)
+    assert held is not None
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            if os.fstat(fd).st_size < _CONTROL_BYTES:
+                # Written, not only made longer: a full disk says so now, and not by a signal
+                # when the memory is touched.
+                os.pwrite(fd, bytes(_CONTROL_BYTES), 0)
+            return memoryview(mmap.mmap(fd, _CONTROL_BYTES)).cast("Q")
+        finally:
+            os.close(fd)
+    finally:
+        held.release()
