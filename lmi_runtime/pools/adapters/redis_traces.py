@@ -68,13 +68,13 @@ class Traced:
         self.traces = Traces()
         super().__init__(*args, **options)
 
-    def pack_command(self, *words: Any) -> Any:
-        """Every command passes here, or below with others."""
+    def send_command(self, *words: Any, **options: Any) -> Any:
+        """A single command passes here, or is awaited from here; several pass below."""
         self.traces.note(words)
-        return super().pack_command(*words)  # type: ignore[misc]
+        return super().send_command(*words, **options)  # type: ignore[misc]
 
     def pack_commands(self, commands: Iterable[Sequence[Any]]) -> Any:
-        """Take in each of `commands`."""
+        """Pipelines and transactions."""
         commands = list(commands)
         for words in commands:
             self.traces.note(words)
