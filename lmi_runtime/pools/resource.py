@@ -395,7 +395,7 @@ def _open(opener: Callable[[], Any], context: Context) -> tuple[Any, Rest | None
     if not inspect.isgeneratorfunction(opener):
         return made, None
     for value in made:
-        return value, functools.partial(context.run, _finish, made, name)
+        return value, lambda: context.run(_finish, made, name)
     raise RuntimeError(f"{name} yielded nothing.")
 
 

@@ -32,9 +32,9 @@ class Connection:
     def __init__(self):
         self.pid = os.getpid()
         say("connects")
-    def __del__(self):
-        if self.pid != os.getpid():
-            say("says goodbye for the parent")
+    def __del__(self, getpid=os.getpid, write=os.write):  # late, when modules are empty
+        if self.pid != getpid():
+            write(1, b"says goodbye for its parent\\n")
 
 def forked(body):
     '''Run `body` in a child that ends as programs end, and wait for it.'''
@@ -72,7 +72,10 @@ def test_a_child_opens_anew_and_leaves_the_parents_alone() -> None:
 @resource
 def connection():
     opened = Connection()
-    yield opened
+    try:
+        yield opened
+    finally:
+        opened.__del__()
     say("closes")
 
 @resource
