@@ -9,7 +9,7 @@ from lmi_runtime.errors import NoActiveRequest
 __all__ = ["current", "enter", "peek"]
 
 _variable = declare(__name__, "Active", ["request"])["request"]
-_get = _variable.get
+_get = _variable.get_raw  # it is set, and never deleted
 _set = _variable.set
 
 

@@ -54,6 +54,7 @@ class PoolState(Generic[C]):
         self.lock = _sync.Lock()
         self.name = name
         self.options = options
+        self.bypass_check_s = options.bypass_check_s
         self.members: set[Member[C]] = set()
         self.only: Lane[C] | None = None if lanes_by_loop else Lane(None)
         self.lanes: dict[_sync.Home | None, Lane[C]] = {}
@@ -70,6 +71,8 @@ class PoolState(Generic[C]):
         self.failures = 0
         self.retry_at_s = 0.0
         self.last_error: BaseException | None = None
+        self.leaky = False
+        """Something leaked: from now on all of the stack is kept of each lease."""
         self.leases = 0
         self.waited = 0
         self.waited_s = 0.0
@@ -417,7 +420,7 @@ class PoolState(Generic[C]):
     def drain_locked(self, orders: Orders[C]) -> None:
         """Replace every connection: the idle ones now, the lent ones when they come back."""
         for member in self.members:
-            member.doomed = member.doomed or "closed_other"
+            member.doom("closed_other")
         self.clear_idle_locked("closed_other", orders)
 
     def close_locked(self, orders: Orders[C]) -> None:
@@ -436,7 +439,7 @@ class PoolState(Generic[C]):
                 self.remove_locked(lane.idle.popleft(), "closed_other", orders)
         surplus = max(0, len(self.members) - max_size)
         for member in list(self.members)[:surplus]:
-            member.doomed = member.doomed or "closed_other"
+            member.doom("closed_other")
         for lane in self.lanes.values():
             self.grow_locked(lane, orders)
 
@@ -461,8 +464,7 @@ class PoolState(Generic[C]):
     def suspect_locked(self) -> None:
         """No connection is to be lent again before somebody has looked at it."""
         for member in self.members:
-            member.suspect = True
-            member.fresh_until_s = 0.0
+            member.distrust()
 
     def drop_lane_locked(self, lane: Lane[C]) -> list[Member[C]]:
         """Forget a loop that is closed; returns the connections that were opened on it."""
@@ -480,6 +482,29 @@ class PoolState(Generic[C]):
         return gone
 
     # ------------------------------------------------------------------- facts
+
+    def leaks_locked(self, now_s: float) -> list[Member[C]]:
+        """Leases that last too long and have not been told of."""
+        longest_s = self.options.leak_after_s
+        if longest_s is None:
+            return []
+        leaks = [
+            member
+            for member in self.members
+            if member.lent
+            and now_s - member.leased_s >= longest_s
+            and member.reported_s != member.leased_s
+        ]
+        for member in leaks:
+            self.count_leak_locked(member)
+        return leaks
+
+    def count_leak_locked(self, member: Member[C]) -> None:
+        """A lease was dropped, or lasts too long; one that is both counts once."""
+        self.leaky = True
+        if member.reported_s != member.leased_s:
+            member.reported_s = member.leased_s
+            self.counts["leaks"] += 1
 
     def idle_locked(self) -> Iterator[Member[C]]:
         """The connections that nobody uses."""

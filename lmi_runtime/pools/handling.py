@@ -51,11 +51,18 @@ class Handling(Generic[C]):
             self._tell("looking at", error)
             return False
 
-    def must_check(self, member: Member[C], now_s: float, options: PoolOptions) -> bool:
+    def may_be_fit(self, member: Member[C]) -> bool:
+        """Without I/O: whether an idle connection may be worth a round trip."""
+        if _sync.monotonic() >= member.expires_s or not self.looks_usable(member):
+            return False
+        return self.connector.check is not None or not member.suspect
+
+    def must_check(self, member: Member[C], options: PoolOptions) -> bool:
         """Whether a round trip has to show that an idle connection is alive."""
         if self.connector.check is None:
             return False
-        return member.suspect or now_s - member.returned_s >= options.bypass_check_s
+        idle_s = _sync.monotonic() - member.returned_s
+        return member.suspect or idle_s >= options.bypass_check_s
 
     def check(self, member: Member[C], timeout_s: float) -> bool:
         """For threads."""
@@ -72,7 +79,11 @@ class Handling(Generic[C]):
         if self.connector.reset is None:
             return False
         asked = self.connector.needs_reset
-        return asked is None or asked(member.connection)
+        try:
+            return asked is None or asked(member.connection)
+        except Exception as error:
+            self._tell("looking at", error)
+            return True
 
     def reset(self, member: Member[C], timeout_s: float) -> bool:
         """For threads."""
@@ -85,22 +96,17 @@ class Handling(Generic[C]):
         return await self._awaiting("resetting", self.connector.reset, member, timeout_s)
 
     def close(self, member: Member[C]) -> None:
-        """In a thread of its own. The permit is free when the connection is closed."""
+        """In a thread of its own."""
         try:
             if self.connector.close is not None:
                 self.connector.close(member.connection)
         except Exception as error:
             self._tell("closing", error)
-        finally:
-            self.let_go(member)
 
     async def aclose(self, member: Member[C], timeout_s: float) -> None:
         """In a task of its own."""
-        try:
-            if self.connector.close is not None:
-                await self._awaiting("closing", self.connector.close, member, timeout_s)
-        finally:
-            self.let_go(member)
+        if self.connector.close is not None:
+            await self._awaiting("closing", self.connector.close, member, timeout_s)
 
     def abandon(self, member: Member[C]) -> None:
         """Without a goodbye: its loop is closed, or it belongs to the parent process."""
@@ -109,11 +115,6 @@ class Handling(Generic[C]):
                 self.connector.abandon(member.connection)
             except Exception as error:
                 self._tell("abandoning", error)
-
-    def let_go(self, member: Member[C]) -> None:
-        """Let others open a connection in its place."""
-        if member.permit is not None:
-            member.permit.release()
 
     def _blocking(
         self, doing: str, function: Callable[[C], Any], member: Member[C], timeout_s: float

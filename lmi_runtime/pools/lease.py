@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+from sys import _getframe
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lmi_runtime import _sync
 from lmi_runtime.context import peek
 from lmi_runtime.errors import WrongKindOfCaller
-from lmi_runtime.pools.core import Orders, PoolState
-from lmi_runtime.pools.leaks import place_of
+from lmi_runtime.pools.core import Orders
+from lmi_runtime.pools.engine import Engine
+from lmi_runtime.pools.leaks import place_of, place_of_caller
 from lmi_runtime.pools.members import Member
+from lmi_runtime.pools.returning import take_back, take_back_in_task
+from lmi_runtime.pools.tending import drop
+from lmi_runtime.pools.waiting import acquire, acquire_in_task
 
 if TYPE_CHECKING:
     from lmi_runtime.pools.pool import Pool
@@ -36,19 +40,19 @@ class Lease(Generic[C]):
     Thread safety: belongs to one thread or task at a time.
     """
 
-    __slots__ = ("_member", "_pool", "_state", "_timeout_s")
+    __slots__ = ("_engine", "_member", "_pool", "_timeout_s")
 
     def __init__(self, pool: Pool[C], timeout_s: float | None) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
         self._member: Member[C] | None = None
-        self._state: PoolState[C]
+        self._engine: Engine[C]  # the one that the connection came from
 
     # ------------------------------------------------------------------ threads
 
     def __enter__(self) -> C:
-        pool = self._pool
-        state = pool._state
+        engine = self._pool.engine
+        state = engine.state
         lane = state.only
         if lane is None or _running_loop() is not None or self._member is not None:
             raise self._wrong_caller()
@@ -64,11 +68,11 @@ class Lease(Generic[C]):
             else:
                 member = None
         if member is None:
-            member = pool.acquire(state, lane, now_s, self._timeout_s)
-        self._state = state
+            member = acquire(engine, lane, now_s, self._timeout_s)
+        self._engine = engine
         self._member = member
         member.request = peek()
-        member.where = place_of(sys._getframe(1))
+        member.where = place_of(_getframe(1)) if state.leaky else place_of_caller()
         return member.connection
 
     def __exit__(
@@ -81,10 +85,10 @@ class Lease(Generic[C]):
         if member is None:
             return
         self._member = None
-        if kind is None and self._pool.plain:
+        if kind is None and self._engine.plain:
             self._give_back(member)
         else:
-            self._pool.take_back(self._state, member, error)
+            take_back(self._engine, member, error)
 
     def acquire(self) -> C:
         """
@@ -107,9 +111,9 @@ class Lease(Generic[C]):
     # -------------------------------------------------------------------- tasks
 
     async def __aenter__(self) -> C:
-        pool = self._pool
-        state = pool._state
-        lane = state.only or pool.lane_here(state)
+        engine = self._pool.engine
+        state = engine.state
+        lane = state.only or engine.lane_here()
         if self._member is not None:
             raise self._wrong_caller()
         now_s = _now()
@@ -123,11 +127,11 @@ class Lease(Generic[C]):
             else:
                 member = None
         if member is None:
-            member = await pool.aacquire(state, lane, now_s, self._timeout_s)
-        self._state = state
+            member = await acquire_in_task(engine, lane, now_s, self._timeout_s)
+        self._engine = engine
         self._member = member
         member.request = peek()
-        member.where = place_of(sys._getframe(1))
+        member.where = place_of(_getframe(1)) if state.leaky else place_of_caller()
         return member.connection
 
     async def __aexit__(
@@ -140,10 +144,10 @@ class Lease(Generic[C]):
         if member is None:
             return
         self._member = None
-        if kind is None and self._pool.plain:
+        if kind is None and self._engine.plain:
             self._give_back(member)
         else:
-            await self._pool.atake_back(self._state, member, error)
+            await take_back_in_task(self._engine, member, error)
 
     async def aacquire(self) -> C:
         """Take a connection, as a task; raises what `acquire` raises."""
@@ -159,37 +163,32 @@ class Lease(Generic[C]):
         """See to it that the connection is closed when it is returned, not lent again."""
         member = self._member
         if member is not None:
-            with self._state.lock:
-                member.doomed = member.doomed or "closed_broken"
+            with self._engine.state.lock:
+                member.doom("closed_broken")
 
     def _give_back(self, member: Member[C]) -> None:
         """A connection that is as it was; written out for the same reason."""
-        state = self._state
+        state = self._engine.state
+        lane = member.lane
         now_s = _now()
         with state.lock:
-            lane = member.lane
-            if (
-                not lane.line
-                and member.doomed is None
-                and not member.suspect
-                and now_s < member.expires_s
-                and state.simple
-            ):
+            if now_s < member.kept_until_s and not lane.line and state.simple:
                 member.lent = False
                 member.request = None
                 member.returned_s = now_s
-                fresh_until_s = now_s + state.options.bypass_check_s
-                member.fresh_until_s = min(fresh_until_s, member.expires_s)
+                fresh_until_s = now_s + state.bypass_check_s
+                expires_s = member.expires_s
+                member.fresh_until_s = fresh_until_s if fresh_until_s < expires_s else expires_s
                 lane.idle.append(member)
                 return
             orders: Orders[C] = Orders()
             state.give_locked(member, now_s, orders)
-        self._pool.carry_out(state, orders)
+        self._engine.carry_out(orders)
 
     def _wrong_caller(self) -> Exception:
         if self._member is not None:
             return RuntimeError("This lease has a connection already: return that first.")
-        if self._pool.connector.asynchronous:
+        if self._pool.engine.connector.asynchronous:
             return WrongKindOfCaller(
                 f"Pool {self._pool.name!r} opens its connections with an async function: only "
                 "tasks can borrow them, with `async with pool.lease()`."
@@ -203,4 +202,4 @@ class Lease(Generic[C]):
         member = getattr(self, "_member", None)
         if member is not None:
             # Anywhere, perhaps under the pool's lock: somebody else sees to it.
-            self._pool.dropped(self._state, member)
+            drop(self._engine, member)

@@ -32,6 +32,7 @@ class Member(Generic[C]):
         "doomed",
         "expires_s",
         "fresh_until_s",
+        "kept_until_s",
         "lane",
         "leased_s",
         "lent",
@@ -63,6 +64,29 @@ class Member(Generic[C]):
         """Why it is closed when it comes back: the name of a counter."""
         self.suspect = False
         """Something happened that connections do not survive: look before lending it."""
+        self.kept_until_s = expires_s
+        """Until then nothing has to be asked when it comes back."""
+
+    def doom(self, counter: str) -> None:
+        """Have it closed when it comes back; `counter` counts it."""
+        self.doomed = self.doomed or counter
+        self.kept_until_s = 0.0
+
+    def distrust(self) -> None:
+        """Have it looked at before it is lent again."""
+        self.suspect = True
+        self.kept_until_s = self.fresh_until_s = 0.0
+
+    def release_permit(self) -> None:
+        """Let others open a connection in its place."""
+        if self.permit is not None:
+            self.permit.release()
+
+    def trust(self) -> None:
+        """It has been looked at."""
+        self.suspect = False
+        if self.doomed is None:
+            self.kept_until_s = self.expires_s
 
 
 class WaiterState(enum.Enum):

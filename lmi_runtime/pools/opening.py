@@ -16,7 +16,7 @@ from lmi_runtime.pools.members import Lane
 from lmi_runtime.pools.model import Permit
 
 if TYPE_CHECKING:
-    from lmi_runtime.pools.pool import Pool
+    from lmi_runtime.pools.engine import Engine
 
 __all__ = ["open_blocking", "open_in_task"]
 
@@ -25,53 +25,55 @@ C = TypeVar("C")
 _LOOK_AGAIN_S = 0.02
 
 
-def open_blocking(pool: Pool[C], lane: Lane[C]) -> None:
+def open_blocking(engine: Engine[C], lane: Lane[C]) -> None:
     """In a thread of its own."""
     permit: Permit | None = None
     began_s = _sync.monotonic()
     try:
-        while (wait_s := pool.pause_before_opening_s(lane)) > 0:
+        while (wait_s := engine.pause_before_opening_s(lane)) > 0:
             _sync.sleep(min(wait_s, _LOOK_AGAIN_S))
-        if pool.budget is not None:
-            permit = pool.budget.try_acquire() or pool.budget.acquire(lambda: not pool.wants(lane))
-        if not pool.wants(lane) or (pool.budget is not None and permit is None):
-            pool.open_given_up(lane, permit)
+        if engine.budget is not None:
+            permit = engine.budget.try_acquire() or engine.budget.acquire(
+                lambda: not engine.wants(lane)
+            )
+        if not engine.wants(lane) or (engine.budget is not None and permit is None):
+            engine.open_given_up(lane, permit)
             return
         began_s = _sync.monotonic()
-        connection = cast("C", pool.connector.open())
+        connection = cast("C", engine.connector.open())
     except BaseException as error:
-        pool.open_failed(lane, permit, began_s, error)
+        engine.open_failed(lane, permit, began_s, error)
     else:
-        pool.opened(lane, connection, permit, began_s)
+        engine.opened(lane, connection, permit, began_s)
 
 
-async def open_in_task(pool: Pool[C], lane: Lane[C]) -> None:
+async def open_in_task(engine: Engine[C], lane: Lane[C]) -> None:
     """In a task of its own, on the lane's loop."""
     permit: Permit | None = None
     began_s = _sync.monotonic()
     try:
         # Looks again in between: nobody may want it any more.
-        while (wait_s := pool.pause_before_opening_s(lane)) > 0:  # noqa: ASYNC110
+        while (wait_s := engine.pause_before_opening_s(lane)) > 0:  # noqa: ASYNC110
             await anyio.sleep(min(wait_s, _LOOK_AGAIN_S))
-        if pool.budget is not None:
-            permit = await _permit(pool, lane)
-        if not pool.wants(lane) or (pool.budget is not None and permit is None):
-            pool.open_given_up(lane, permit)
+        if engine.budget is not None:
+            permit = await _permit(engine, lane)
+        if not engine.wants(lane) or (engine.budget is not None and permit is None):
+            engine.open_given_up(lane, permit)
             return
         began_s = _sync.monotonic()
-        with anyio.fail_after(pool.options.open_timeout_s):
-            connection = await cast("Any", pool.connector.open())
+        with anyio.fail_after(engine.options.open_timeout_s):
+            connection = await cast("Any", engine.connector.open())
     except Exception as error:
-        pool.open_failed(lane, permit, began_s, error)
+        engine.open_failed(lane, permit, began_s, error)
     except BaseException:  # the loop ends
-        pool.open_given_up(lane, permit)
+        engine.open_given_up(lane, permit)
         raise
     else:
-        pool.opened(lane, connection, permit, began_s)
+        engine.opened(lane, connection, permit, began_s)
 
 
-async def _permit(pool: Pool[C], lane: Lane[C]) -> Permit | None:
-    budget = pool.budget
+async def _permit(engine: Engine[C], lane: Lane[C]) -> Permit | None:
+    budget = engine.budget
     assert budget is not None
     got = budget.try_acquire()
     if got is not None:
@@ -79,7 +81,7 @@ async def _permit(pool: Pool[C], lane: Lane[C]) -> Permit | None:
     kept: list[Permit] = []
 
     def wait_in_line() -> None:
-        permit = budget.acquire(lambda: not pool.wants(lane))
+        permit = budget.acquire(lambda: not engine.wants(lane))
         if permit is not None:
             kept.append(permit)
 

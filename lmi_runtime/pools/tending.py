@@ -1,0 +1,123 @@
+"""What a pool needs from time to time, whether it is used or not."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from lmi_runtime import _sync
+from lmi_runtime.pools.core import Orders
+from lmi_runtime.pools.keeper import keeper
+from lmi_runtime.pools.leaks import lent_at, who
+from lmi_runtime.pools.members import Member
+
+if TYPE_CHECKING:
+    from lmi_runtime.pools.engine import Engine
+
+__all__ = ["Attendant", "drop", "forget_dropped", "see_to_dropped"]
+
+C = TypeVar("C")
+
+_log = logging.getLogger("lmi_runtime.pools")
+
+_dropped: deque[tuple[Engine[Any], Member[Any]]] = deque()
+"""What finalizers found lent. Changed in atomic steps: a finalizer may interrupt anything."""
+
+_LEAP_S = 5.0
+_PAUSE_S = 1.0
+_PAUSE_WITH_BUDGET_S = 0.02
+
+
+class Attendant(Generic[C]):
+    """
+    Looks after one pool.
+
+    Thread safety: keeper's thread only.
+    """
+
+    def __init__(self, engine: Engine[C]) -> None:
+        self._engine = engine
+        self._offset_s = _sync.wall_time() - _sync.monotonic()
+
+    def tend(self, now_s: float) -> float | None:
+        """Do what is due; returns when to come again, in seconds, or None for never."""
+        engine = self._engine
+        state = engine.state
+        orders: Orders[C] = Orders()
+        see_to_dropped()
+        self._drop_dead_lanes()
+        give_way = engine.budget is not None and engine.budget.others_wait()
+        with state.lock:
+            if self._clock_leapt(now_s):
+                state.suspect_locked()
+            state.revoke_locked(now_s, orders)
+            state.reap_locked(now_s, orders)
+            if give_way:
+                state.give_way_locked(orders)
+            for lane in state.lanes.values():
+                state.refill_locked(lane, orders)
+            leaks = state.leaks_locked(now_s)
+            waiting = any(lane.line for lane in state.lanes.values())
+        for member in leaks:
+            _tell(engine, member, f"has been lent for {now_s - member.leased_s:.3g} s")
+        engine.carry_out(orders)
+        if not waiting and engine.is_quiet():
+            return None
+        return _PAUSE_S if engine.budget is None else _PAUSE_WITH_BUDGET_S
+
+    def _clock_leapt(self, now_s: float) -> bool:
+        """
+        Whether the clocks moved against each other: this process was stopped, or restored.
+
+        Its connections may have been closed by the other end long ago, whatever the monotonic
+        clock says of when they were used last.
+        """
+        before_s = self._offset_s
+        self._offset_s = _sync.wall_time() - now_s
+        return abs(self._offset_s - before_s) > _LEAP_S
+
+    def _drop_dead_lanes(self) -> None:
+        engine = self._engine
+        with engine.state.lock:
+            lanes = [lane for lane in engine.state.lanes.values() if lane.home is not None]
+        for lane in lanes:
+            if not _sync.is_alive(lane.home):
+                engine.drop_lane(lane)
+
+
+def drop(engine: Engine[Any], member: Member[Any]) -> None:
+    """A lease was forgotten while it had a connection. For finalizers: takes no lock."""
+    _dropped.append((engine, member))
+    if engine.tended:
+        keeper().poke()
+
+
+def see_to_dropped() -> None:
+    """Replace the connections of forgotten leases, and tell who forgot them."""
+    while _dropped:
+        try:
+            engine, member = _dropped.popleft()
+        except IndexError:  # another thread was faster
+            return
+        if not engine.state.inherited:
+            with engine.state.lock:
+                engine.state.count_leak_locked(member)
+            _tell(engine, member, "was never returned: its lease was dropped")
+            engine.give(member, good=False)
+
+
+def forget_dropped() -> None:
+    """In a child: they are the parent's."""
+    _dropped.clear()
+
+
+def _tell(engine: Engine[C], member: Member[C], what: str) -> None:
+    request, place = member.request, member.where
+    _log.warning(
+        "Pool %r: a connection %s (%s). It was taken at:\n%s",
+        engine.name,
+        what,
+        who(request, place),
+        lent_at(place),
+    )
