@@ -151,6 +151,7 @@ class Family:
     def __init__(self) -> None:
         self.alive: set[int] = set()
         self.failed: list[int] = []
+        self.signals: dict[int, int] = {}
 
     def fork(self, body: Callable[[], object]) -> int:
         pid = os.fork()
@@ -173,7 +174,8 @@ class Family:
             found, status = os.waitpid(pid, os.WNOHANG)
             if found:
                 self.alive.discard(pid)
-                self.failed += [pid] if status else []
+                self.failed += [pid] if os.WIFEXITED(status) and status else []
+                self.signals |= {pid: os.WTERMSIG(status)} if os.WIFSIGNALED(status) else {}
         return not self.alive
 
 
@@ -231,7 +233,7 @@ def test_32_processes_use_all_permits_and_never_more(
 
     witness.serve_until(family.ended)
 
-    assert family.failed == []
+    assert (family.failed, family.signals) == ([], {})
     assert (witness.most, witness.uses) == (SIZE, 320)
     assert_all_are_free(budget)
 
@@ -259,7 +261,7 @@ def test_processes_that_are_killed_while_they_hold_or_wait_leave_nothing_behind(
 
     witness.serve_until(done)
 
-    assert family.failed == []
+    assert (family.failed, family.signals) == ([], {})  # those killed here are not among them
     assert holders > 0
     assert witness.most == SIZE
     assert_all_are_free(budget)
@@ -302,13 +304,15 @@ def test_a_killed_holders_permit_goes_to_who_waits_within_a_second(
 def test_forks_while_threads_take_and_give_leave_no_permit_in_a_child(
     budget: ConnectionBudget, witness: Witness, family: Family
 ) -> None:
-    """The children live until the end: a lock they inherited would stay until then."""
+    """Nor does a child that outlives its parent, which is killed with all permits in hand."""
     go, say_go = os.pipe()
 
     def child() -> None:
-        os.close(say_go)
         assert budget.held == 0
         use_often(budget, witness.path, 2)
+
+    def orphan() -> None:
+        os.close(say_go)
         os.read(go, 1)
 
     def body() -> None:
@@ -317,26 +321,28 @@ def test_forks_while_threads_take_and_give_leave_no_permit_in_a_child(
         ]
         for thread in threads:
             thread.start()
-        grandchildren = Family()
+        children = Family()
         for _ in range(10):
-            grandchildren.fork(child)
+            children.fork(child)
         for thread in threads:
             thread.join(PATIENCE_S)
-        assert budget.held == 0
-        os.close(say_go)
-        while not grandchildren.ended():
+        while not children.ended():
             time.sleep(0.005)
-        assert grandchildren.failed == []
+        assert children.failed == []
+        permits = [budget.acquire(patient()) for _ in range(SIZE)]
+        assert None not in permits
+        children.fork(orphan)
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    family.fork(body)
-    witness.serve_until(lambda: witness.uses == 6 * 40 + 20 and not witness.using)
-    assert_all_are_free(budget)
-    os.close(go)
-    os.close(say_go)
+    parent = family.fork(body)
     witness.serve_until(family.ended)
 
-    assert family.failed == []
+    assert family.signals == {parent: signal.SIGKILL}
+    assert witness.uses == 6 * 40 + 20
     assert witness.most <= SIZE
+    assert_all_are_free(budget)
+    os.close(say_go)
+    os.close(go)
 
 
 def test_a_process_that_ends_with_permits_says_nothing(tmp_path: Path) -> None:
