@@ -1,0 +1,1 @@
+"""Caches, held against each other."""

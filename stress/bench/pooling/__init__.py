@@ -1,0 +1,1 @@
+"""Pools, held against each other with connections that go nowhere."""
