@@ -8,14 +8,17 @@ import signal
 
 import anyio
 
+from lmi_runtime._sync import current_home
+from lmi_runtime.bootstrap.closing import close_down
 from lmi_runtime.bootstrap.loops import run_loop
 from lmi_runtime.bootstrap.reports import report_init_error
 from lmi_runtime.bootstrap.worker import DRAIN_S, FLUSH_S, HOOKS_S
 from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
 from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
-from lmi_runtime.handlers import Target, load, make_entry, run_shutdown_hooks
+from lmi_runtime.handlers import Target, load, make_entry
 from lmi_runtime.logs import LogPipeline, flush_request, install
 from lmi_runtime.model import Invocation, Settings
+from lmi_runtime.pools.resource import set_worker_loop
 from lmi_runtime.rapi import HttpRuntimeApi
 
 __all__ = ["serve"]
@@ -38,6 +41,8 @@ def serve(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, target: Target, logs: LogPipeline) -> int:
+    set_worker_loop(current_home())
+
     def placed(slot: Slot) -> None:
         # One request a process: here the variable that X-Ray and botocore read is right.
         trace_id = slot.invocation.trace_id
@@ -67,7 +72,7 @@ async def _serve(settings: Settings, target: Target, logs: LogPipeline) -> int:
             logger.critical("The Runtime API is gone: %s", error)
             code = 1
         # While signals are still received: the next one must not end the hooks.
-        await run_shutdown_hooks(HOOKS_S)
+        await close_down(HOOKS_S)
         tasks.cancel_scope.cancel()
     return code
 

@@ -62,7 +62,8 @@ def serve(settings: Settings) -> int:
     )
     hooks = _Hooks(settings, log)
     freeze_for_fork()
-    return Supervisor(workers, worker_body(settings, mode, found.target), hooks).run()
+    body = worker_body(settings, mode, found.target, processes=len(workers.workers))
+    return Supervisor(workers, body, hooks).run()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,16 @@ from collections.abc import Callable
 
 import anyio
 
+from lmi_runtime._sync import current_home
+from lmi_runtime.bootstrap.closing import close_down
 from lmi_runtime.bootstrap.loops import run_loop
+from lmi_runtime.context import WorkerFacts, set_worker
 from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
 from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
-from lmi_runtime.handlers import Target, init_failure_of, load, make_entry, run_shutdown_hooks
+from lmi_runtime.handlers import Target, init_failure_of, load, make_entry
 from lmi_runtime.logs import LogPipeline, flush_request, install
 from lmi_runtime.model import Mode, Settings
+from lmi_runtime.pools.resource import set_worker_loop
 from lmi_runtime.rapi import HttpRuntimeApi
 from lmi_runtime.supervisor import EXIT_STOPPED, EXIT_UNREACHABLE, Order, WorkerLink
 
@@ -31,7 +35,7 @@ FLUSH_S = 0.05
 
 
 def worker_body(
-    settings: Settings, mode: Mode, preloaded: Target | None
+    settings: Settings, mode: Mode, preloaded: Target | None, *, processes: int
 ) -> Callable[[WorkerLink], int]:
     """
     What a worker does with its life.
@@ -40,9 +44,11 @@ def worker_body(
         settings: The environment's.
         mode: Decides how many invocations share the process.
         preloaded: The handler, when it was imported before the fork.
+        processes: Workers of this environment, this one included.
     """
 
     def body(link: WorkerLink) -> int:
+        set_worker(WorkerFacts(slots=link.slots, processes=processes))
         logs = install(settings)
         try:
             target = preloaded or load(settings.handler, settings.task_root)
@@ -79,6 +85,7 @@ class _Worker:
 
     async def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
+        set_worker_loop(current_home())
         self._dispatcher = Dispatcher(
             HttpRuntimeApi(self._settings.runtime_api),
             make_entry(self._target),
@@ -99,7 +106,7 @@ class _Worker:
                         logger.critical("The Runtime API is gone: %s", error)
                         code = EXIT_UNREACHABLE
             # While signals are still received: the next one must not end the hooks.
-            await run_shutdown_hooks(HOOKS_S)
+            await close_down(HOOKS_S)
             tasks.cancel_scope.cancel()
         return code
 
