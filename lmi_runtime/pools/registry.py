@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import weakref
 from collections.abc import Awaitable
@@ -118,7 +119,7 @@ async def close_at_home(closable: Closable, budget_s: float) -> None:
 
     Args:
         closable: What to close.
-        budget_s: Seconds it may take; what takes longer is logged and left.
+        budget_s: Seconds it may take, or infinity; what takes longer is logged and left.
 
     Thread safety: loop thread only, whichever loop that is.
     """
@@ -178,9 +179,9 @@ class _Closing:
         self.done = False
 
     @property
-    def patience_s(self) -> float:
+    def patience_s(self) -> float | None:
         """The task's own limit comes first, so that what is late has time to be cancelled."""
-        return self._budget_s * 1.1 + 0.01
+        return None if math.isinf(self._budget_s) else self._budget_s * 1.1 + 0.01
 
     def start(self, home: _sync.Home | None) -> bool:
         name = f"close {self._closable.name}"

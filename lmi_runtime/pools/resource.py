@@ -216,7 +216,7 @@ class AsyncResource(Generic[T]):
         Run what is left of the generator, on the event loop that it runs on.
 
         Calls raise `PoolClosed` from now on. What it raises is logged, and it is cancelled after
-        `timeout_s` seconds. Nothing happens when it is closed already.
+        `timeout_s` seconds, which may be infinite. Nothing happens when it is closed already.
         """
         for opened in self._once.close():
             if opened.has_rest:

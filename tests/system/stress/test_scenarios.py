@@ -17,6 +17,7 @@ from lmi_runtime.dispatch.slots import Slot
 from lmi_runtime.handlers import lifecycle
 from lmi_runtime.logs.assembler import LineAssembler
 from lmi_runtime.logs.writers import DirectWriter, ThreadWriter
+from lmi_runtime.pools.once import Once
 from lmi_runtime.stress.control import controlled
 from lmi_runtime.stress.model import Verdict
 from stress.scenarios import SCENARIOS, Budget, explored
@@ -119,6 +120,16 @@ def writer_thread_is_not_woken(patch: Patch) -> None:
     patch.setattr(ThreadWriter, "_wake", lambda self: None)
 
 
+def resource_is_kept_though_closed(patch: Patch) -> None:
+    real = Once.succeed
+
+    def succeed(self: Any, opening: Any, opened: Any) -> Any:
+        self.cells[opening.home] = opening
+        return real(self, opening, opened)
+
+    patch.setattr(Once, "succeed", succeed)
+
+
 @pytest.mark.parametrize(
     ("name", "mutate"),
     [
@@ -130,6 +141,7 @@ def writer_thread_is_not_woken(patch: Patch) -> None:
         ("deadline_and_end_of_thread", slot_settled_for_everybody),
         ("drain_gives_up_on_a_thread", loop_is_expected_to_last),
         ("flush_of_the_writer", writer_thread_is_not_woken),
+        ("resource_closed_while_opened", resource_is_kept_though_closed),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
