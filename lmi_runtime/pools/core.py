@@ -56,6 +56,8 @@ class PoolState(Generic[C]):
         self.options = options
         self.bypass_check_s = options.bypass_check_s
         self.members: set[Member[C]] = set()
+        self.closing: set[Member[C]] = set()
+        """No longer members, and not yet closed."""
         self.only: Lane[C] | None = None if lanes_by_loop else Lane(None)
         self.lanes: dict[_sync.Home | None, Lane[C]] = {}
         if self.only is not None:
@@ -90,7 +92,8 @@ class PoolState(Generic[C]):
         return lane
 
     def _judge_locked(self) -> None:
-        self.simple = len(self.lanes) == 1 and not self.giving_way
+        crowded = len(self.members) > self.options.max_size
+        self.simple = len(self.lanes) == 1 and not self.giving_way and not crowded
 
     def give_way_locked(self, orders: Orders[C]) -> None:
         """Close one connection for other processes: an idle one, or the next that comes back."""
@@ -126,7 +129,7 @@ class PoolState(Generic[C]):
             return waiter
         self._refuse_crowd_locked(now_s)
         lane.line[waiter] = None
-        self.grow_locked(lane, orders)
+        self.grow_locked(orders)
         return waiter
 
     def _refuse_crowd_locked(self, now_s: float) -> None:
@@ -156,7 +159,7 @@ class PoolState(Generic[C]):
         """
         lane = waiter.lane
         if waiter.state is WaiterState.HANDED:
-            return self._acknowledge_locked(waiter)
+            return self._acknowledge_locked(waiter, now_s)
         if waiter.state is WaiterState.ANSWERED:
             assert waiter.error is not None
             waiter.state = WaiterState.OVER
@@ -167,26 +170,31 @@ class PoolState(Generic[C]):
             lane.line.pop(waiter, None)
             self.counts["timeouts"] += 1
             raise self._timeout_locked(waiter, now_s)
+        if self.closed:  # while it was out of the line, where nobody could answer it
+            waiter.state = WaiterState.OVER
+            raise self._closed_while_waiting()
         waiter.parker = again()
         if waiter not in lane.line:
-            return self._resume_locked(waiter, orders)
+            return self._resume_locked(waiter, now_s, orders)
         return None
 
-    def _acknowledge_locked(self, waiter: Waiter[C]) -> Member[C]:
+    def _acknowledge_locked(self, waiter: Waiter[C], now_s: float) -> Member[C]:
         member = waiter.member
         assert member is not None
         waiter.state = WaiterState.OVER
         waiter.member = None
         waiter.lane.handed.discard(waiter)
-        member.lent = True
+        member.lend(now_s)
         return member
 
-    def _resume_locked(self, waiter: Waiter[C], orders: Orders[C]) -> Member[C] | None:
+    def _resume_locked(
+        self, waiter: Waiter[C], now_s: float, orders: Orders[C]
+    ) -> Member[C] | None:
         """Its connection went to others while its loop was held up; its place is still its own."""
         lane = waiter.lane
         if lane.idle:
             waiter.member = lane.idle.pop()
-            return self._acknowledge_locked(waiter)
+            return self._acknowledge_locked(waiter, now_s)
         self.first_in_line_locked(waiter, orders)
         return None
 
@@ -195,7 +203,7 @@ class PoolState(Generic[C]):
         waiter.state = WaiterState.WAITING
         waiter.lane.line[waiter] = None
         waiter.lane.line.move_to_end(waiter, last=False)
-        self.grow_locked(waiter.lane, orders)
+        self.grow_locked(orders)
 
     def count_lease_locked(self, member: Member[C], arrived_s: float | None, now_s: float) -> None:
         """`member` has been lent; `arrived_s` says since when its borrower waited, if it did."""
@@ -230,11 +238,13 @@ class PoolState(Generic[C]):
             now_s if member.suspect else min(now_s + self.options.bypass_check_s, member.expires_s)
         )
         lane = member.lane
-        if (waiter := self._next_locked(lane, now_s)) is not None:
+        if (hungry := self._hungry_locked(lane, now_s)) is not None:
+            self._let_go_locked(member, "closed_other", orders)
+            if self._room_locked(hungry, orders):
+                self._order_open_locked(hungry, orders)
+            self.grow_locked(orders)
+        elif (waiter := self._next_locked(lane, now_s)) is not None:
             self._hand_locked(member, waiter, now_s, orders)
-        elif (hungry := self._hungry_locked(lane)) is not None:
-            self.remove_locked(member, "closed_other", orders)
-            self.grow_locked(hungry, orders)
         else:
             lane.idle.append(member)
 
@@ -288,16 +298,24 @@ class PoolState(Generic[C]):
 
     # ----------------------------------------------------------------- opening
 
-    def grow_locked(self, lane: Lane[C], orders: Orders[C]) -> None:
-        """Have as many connections opened, side by side, as the line and the limit allow."""
+    def grow_locked(self, orders: Orders[C]) -> None:
+        """Have as many connections opened, side by side, as the lines and the limit allow."""
         if self.closed:
             return
-        missing = len(lane.line) - lane.opening
-        if self.failures:
-            missing = min(missing, 1 - lane.opening)
-        while missing > 0 and self._room_locked(lane, orders):
-            self._order_open_locked(lane, orders)
-            missing -= 1
+        for lane in self._in_turn_locked():
+            missing = len(lane.line) - lane.opening
+            if self.failures:
+                missing = min(missing, 1 - lane.opening)
+            while missing > 0 and self._room_locked(lane, orders):
+                self._order_open_locked(lane, orders)
+                missing -= 1
+
+    def _in_turn_locked(self) -> list[Lane[C]]:
+        """The lanes in which somebody waits; where the wait began first comes first."""
+        waiting = [lane for lane in self.lanes.values() if lane.line]
+        if len(waiting) > 1:
+            waiting.sort(key=lambda lane: next(iter(lane.line)).arrived_s)
+        return waiting
 
     def _order_open_locked(self, lane: Lane[C], orders: Orders[C]) -> None:
         lane.opening += 1
@@ -316,19 +334,24 @@ class PoolState(Generic[C]):
             return True
         for other in self.lanes.values():
             if other is not lane and other.idle:
-                self.remove_locked(other.idle.popleft(), "closed_other", orders)
+                self._let_go_locked(other.idle.popleft(), "closed_other", orders)
                 return True
         return False
 
-    def _hungry_locked(self, lane: Lane[C]) -> Lane[C] | None:
-        """Another loop whose requests wait and that has less than its share."""
+    def _hungry_locked(self, lane: Lane[C], now_s: float) -> Lane[C] | None:
+        """Another loop that has less than its share, and whose request came before ours."""
         if len(self.lanes) == 1:
             return None
-        waiting = [other for other in self.lanes.values() if other.line]
-        if lane not in waiting:
-            waiting.append(lane)
-        share = max(1, self.options.max_size // len(waiting))
-        return next((o for o in waiting if o is not lane and o.open + o.opening < share), None)
+        waiting = self._in_turn_locked()
+        before = waiting[: waiting.index(lane)] if lane in waiting else waiting
+        share = max(1, self.options.max_size // len({*waiting, lane}))
+        for other in before:
+            on_its_way = other.opening if not self.failures else other.opening * len(other.line)
+            if other.open + other.opening < share and on_its_way < sum(
+                waiter.deadline_s > now_s for waiter in other.line
+            ):
+                return other
+        return None
 
     def wanted_locked(self, lane: Lane[C]) -> bool:
         """Whether a connection that is still to be opened has anybody to go to."""
@@ -348,14 +371,18 @@ class PoolState(Generic[C]):
         """A connection has been opened for `lane`."""
         self._attempt_over_locked(lane)
         self.failures = 0
+        self.last_error = None
         self.counts["opened"] += 1
         self.opening_s += now_s - began_s
         expires_s = now_s + lifetime_s(self.options.max_lifetime_s)
         member = Member(connection, lane, permit, now_s, expires_s)
+        if self.lanes.get(lane.home) is not lane:
+            member.doom("closed_other")
         self.members.add(member)
+        self._judge_locked()
         lane.open += 1
         self.give_locked(member, now_s, orders)
-        self.grow_locked(lane, orders)
+        self.grow_locked(orders)
 
     def open_failed_locked(
         self,
@@ -378,14 +405,16 @@ class PoolState(Generic[C]):
         self.retry_at_s = now_s + retry_after_s(self.failures)
         if not lane.open and not lane.opening:
             self._answer_locked([w for w in lane.line if w.arrived_s <= began_s], error, orders)
-        self.grow_locked(lane, orders)
+        self.grow_locked(orders)
 
     def open_given_up_locked(self, lane: Lane[C], orders: Orders[C]) -> None:
         """An attempt ended because nobody wanted it any more."""
         self._attempt_over_locked(lane)
-        self.grow_locked(lane, orders)
+        self.grow_locked(orders)
 
     def _attempt_over_locked(self, lane: Lane[C]) -> None:
+        if self.lanes.get(lane.home) is not lane:
+            return  # it was counted out with its loop
         lane.opening -= 1
         self.opening -= 1
 
@@ -403,19 +432,25 @@ class PoolState(Generic[C]):
 
     def remove_locked(self, member: Member[C], counter: str, orders: Orders[C]) -> None:
         """The pool knows it no more; it is to be closed."""
+        self._let_go_locked(member, counter, orders)
+        self.grow_locked(orders)
+
+    def _let_go_locked(self, member: Member[C], counter: str, orders: Orders[C]) -> None:
         if member not in self.members:
             return
         self.members.discard(member)
+        self.closing.add(member)
         member.lane.open -= 1
         self.counts[counter] += 1
         orders.close.append(member)
-        self.grow_locked(member.lane, orders)
+        self._judge_locked()
 
     def clear_idle_locked(self, counter: str, orders: Orders[C]) -> None:
         """Close what nobody uses."""
         for lane in self.lanes.values():
             while lane.idle:
-                self.remove_locked(lane.idle.popleft(), counter, orders)
+                self._let_go_locked(lane.idle.popleft(), counter, orders)
+        self.grow_locked(orders)
 
     def drain_locked(self, orders: Orders[C]) -> None:
         """Replace every connection: the idle ones now, the lent ones when they come back."""
@@ -426,22 +461,21 @@ class PoolState(Generic[C]):
     def close_locked(self, orders: Orders[C]) -> None:
         """Lend nothing any more."""
         self.closed = True
-        error = PoolClosed(f"The pool {self.name!r} was closed while this request waited.")
         waiting = [w for lane in self.lanes.values() for w in lane.line]
-        self._answer_locked(waiting, error, orders)
+        self._answer_locked(waiting, self._closed_while_waiting(), orders)
         self.drain_locked(orders)
+
+    def _closed_while_waiting(self) -> PoolClosed:
+        return PoolClosed(f"The pool {self.name!r} was closed while this request waited.")
 
     def resize_locked(self, min_size: int, max_size: int, orders: Orders[C]) -> None:
         """Change the limits; what is too much is closed, idle ones first."""
         self.options = replace(self.options, min_size=min_size, max_size=max_size)
         for lane in self.lanes.values():
             while lane.idle and len(self.members) > max_size:
-                self.remove_locked(lane.idle.popleft(), "closed_other", orders)
-        surplus = max(0, len(self.members) - max_size)
-        for member in list(self.members)[:surplus]:
-            member.doom("closed_other")
-        for lane in self.lanes.values():
-            self.grow_locked(lane, orders)
+                self._let_go_locked(lane.idle.popleft(), "closed_other", orders)
+        self._judge_locked()
+        self.grow_locked(orders)
 
     def reap_locked(self, now_s: float, orders: Orders[C]) -> None:
         """Close idle connections that are too old or have been idle for too long."""
@@ -459,16 +493,19 @@ class PoolState(Generic[C]):
                 else:
                     continue
                 lane.idle.remove(member)
-                self.remove_locked(member, reason, orders)
+                self._let_go_locked(member, reason, orders)
+        self.grow_locked(orders)
 
     def suspect_locked(self) -> None:
         """No connection is to be lent again before somebody has looked at it."""
         for member in self.members:
             member.distrust()
 
-    def drop_lane_locked(self, lane: Lane[C]) -> list[Member[C]]:
+    def drop_lane_locked(self, lane: Lane[C], orders: Orders[C]) -> list[Member[C]]:
         """Forget a loop that is closed; returns the connections that were opened on it."""
-        self.lanes.pop(lane.home, None)
+        if self.lanes.get(lane.home) is not lane:
+            return []
+        del self.lanes[lane.home]
         self._judge_locked()
         self.opening -= lane.opening
         lane.opening = 0
@@ -479,7 +516,10 @@ class PoolState(Generic[C]):
         self.members.difference_update(gone)
         lane.open = 0
         self.counts["closed_other"] += len(gone)
-        return gone
+        unclosed = [member for member in self.closing if member.lane is lane]
+        self.closing.difference_update(unclosed)
+        self.grow_locked(orders)
+        return gone + unclosed
 
     # ------------------------------------------------------------------- facts
 

@@ -67,7 +67,6 @@ class Engine(Generic[C]):
         self.unsized = sized_by_worker  # guarded by the state's lock
         self.attendant = Attendant(self)
         self.tended = tended
-        self._closing: set[Member[C]] = set()  # guarded by the state's lock
         self._onlookers: list[Parker] = []  # guarded by the state's lock
 
     @property
@@ -207,8 +206,6 @@ class Engine(Generic[C]):
                 self.state.open_failed_locked(lane, now_s, error, now_s, orders)
 
     def _close(self, member: Member[C]) -> None:
-        with self.state.lock:
-            self._closing.add(member)
         if self.connector.close is None:
             self._closed(member)
         elif member.lane.home is None:
@@ -235,7 +232,7 @@ class Engine(Generic[C]):
         # Only now may another process, or pool, open one in its place.
         member.release_permit()
         with self.state.lock:
-            self._closing.discard(member)
+            self.state.closing.discard(member)
         if self.state.closed:
             self._wake_onlookers()
 
@@ -248,11 +245,13 @@ class Engine(Generic[C]):
 
     def drop_lane(self, lane: Lane[C]) -> None:
         """The loop is closed: its connections cannot even be closed."""
+        orders: Orders[C] = Orders()
         with self.state.lock:
-            gone = self.state.drop_lane_locked(lane)
+            gone = self.state.drop_lane_locked(lane, orders)
         for member in gone:
             self.handling.abandon(member)
             member.release_permit()
+        self.carry_out(orders)
 
     # ----------------------------------------------------------------- closing
 
@@ -287,7 +286,7 @@ class Engine(Generic[C]):
             return self._quiet_locked()
 
     def _quiet_locked(self) -> bool:
-        return not (self.state.members or self.state.opening or self._closing)
+        return not (self.state.members or self.state.opening or self.state.closing)
 
     def _wake_onlookers(self) -> None:
         with self.state.lock:

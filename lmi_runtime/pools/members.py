@@ -67,6 +67,11 @@ class Member(Generic[C]):
         self.kept_until_s = expires_s
         """Until then nothing has to be asked when it comes back."""
 
+    def lend(self, now_s: float) -> None:
+        """Somebody has it from now on."""
+        self.lent = True
+        self.leased_s = now_s
+
     def doom(self, counter: str) -> None:
         """Have it closed when it comes back; `counter` counts it."""
         self.doomed = self.doomed or counter

@@ -123,7 +123,7 @@ class Wait(Generic[C]):
         with state.lock:
             if lane.idle:
                 member = lane.idle.pop()
-                member.lent = True
+                member.lend(_sync.monotonic())
                 return member
             self._waiter = state.join_locked(
                 lane, parker(), self._since_s, self._deadline_s, orders, first=self._first
