@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,8 @@ from lmi_runtime.context.lambda_context import ClientContext, CognitoIdentity, L
 from lmi_runtime.model import Invocation
 
 __all__ = ["Request"]
+
+logger = logging.getLogger(__name__)
 
 
 class Request:
@@ -40,8 +43,42 @@ class Request:
             self._kept[LambdaContext] = lambda_context
 
     def end(self) -> None:
-        """Note that the request has been answered: `current()` gives it to nobody any more."""
+        """
+        Note that the request has been answered: `current()` gives it to nobody any more.
+
+        Everything that `at_end` was given is called, the latest first.
+        """
         self.ended = True
+        if _ENDINGS in self._kept:
+            self._call_endings()
+
+    def at_end(self, callback: Callable[[], object]) -> None:
+        """
+        Have `callback` called when the request has been answered; at once when it has been.
+
+        It is called exactly once, and must not block: it may run in an event loop's thread. What
+        it raises is logged.
+
+        Thread safety: from any thread, also while the request ends.
+        """
+        endings: list[Callable[[], object]] = self._kept.setdefault(_ENDINGS, [])
+        endings.append(callback)
+        # Only now: whoever ends the request meanwhile has seen the callback, or is seen here.
+        if self.ended:
+            self._call_endings()
+
+    def _call_endings(self) -> None:
+        endings: list[Callable[[], object]] = self._kept[_ENDINGS]
+        while endings:
+            try:
+                callback = endings.pop()  # atomic: of two threads that end it, one gets each
+            except IndexError:
+                return
+            try:
+                callback()
+            except BaseException:
+                text = "What was to be done at the end of request %s failed."
+                logger.exception(text, self.request_id)
 
     @property
     def request_id(self) -> str:
@@ -139,6 +176,10 @@ class Request:
     def __repr__(self) -> str:
         state = " ended" if self.ended else ""
         return f"<Request {self.request_id}{state}>"
+
+
+_ENDINGS = object()
+"""The key of what `at_end` was given. Few requests have any: no attribute of every request."""
 
 
 class _Cell:

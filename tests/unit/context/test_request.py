@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import threading
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import pytest
 
 from lmi_runtime import _sync
 from lmi_runtime.context import LambdaContext, Request
+from lmi_runtime.context import request as request_module
 from lmi_runtime.errors import ContextUnmarshalError
 
 Make = Callable[..., Request]
@@ -161,6 +163,89 @@ def test_threads_that_ask_at_the_same_time_share_one_value(
 
     assert len(values) == 2
     assert values[0] is values[1]
+
+
+def test_what_is_left_for_the_end_is_done_then_the_latest_first(make_request: Make) -> None:
+    request, done = make_request(), []
+    request.at_end(lambda: done.append((1, request.ended)))
+    request.at_end(lambda: done.append((2, request.ended)))
+    assert done == []
+
+    request.end()
+    request.end()
+
+    assert done == [(2, True), (1, True)]
+
+
+def test_what_is_left_for_an_end_that_has_been_is_done_at_once(make_request: Make) -> None:
+    request, done = make_request(), []
+    request.end()
+
+    request.at_end(lambda: done.append(1))
+
+    assert done == [1]
+
+
+def test_what_fails_at_the_end_is_logged_and_keeps_nothing_else_from_being_done(
+    make_request: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    request, done = make_request("r9"), []
+    request.at_end(lambda: done.append(1))
+    request.at_end(lambda: 1 / 0)
+    request.at_end(lambda: sys.exit("no"))
+
+    request.end()
+
+    assert done == [1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "What was to be done at the end of request r9 failed."
+    ] * 2
+    assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [
+        SystemExit,
+        ZeroDivisionError,
+    ]
+
+
+@pytest.mark.parametrize("moment", ["before it is left", "after it was left"])
+def test_what_is_left_while_a_request_ends_is_done_exactly_once(
+    make_request: Make, moment: str
+) -> None:
+    """The request ends in another thread, just before or just after the callback is noted."""
+    request, done = make_request(), []
+
+    class Interrupted(list):  # type: ignore[type-arg]
+        def append(self, callback: object) -> None:
+            if moment == "after it was left":
+                super().append(callback)
+            ending = threading.Thread(target=request.end)
+            ending.start()
+            ending.join(10)
+            if moment == "before it is left":
+                super().append(callback)
+
+    request._kept[request_module._ENDINGS] = Interrupted()
+    request.at_end(lambda: done.append(1))
+
+    assert done == [1]
+
+
+def test_two_threads_that_end_a_request_do_each_thing_once(make_request: Make) -> None:
+    """The second one takes the last callback just before the first one would."""
+    request, done = make_request(), []
+
+    class Contested(list):  # type: ignore[type-arg]
+        def pop(self, *_: object) -> object:
+            if threading.current_thread() is threading.main_thread():
+                other = threading.Thread(target=request.end)
+                other.start()
+                other.join(10)
+            return super().pop()
+
+    request._kept[request_module._ENDINGS] = Contested()
+    request.at_end(lambda: done.append(1))
+    request.end()
+
+    assert done == [1]
 
 
 def test_repr_names_the_request_and_whether_it_has_ended(make_request: Make) -> None:
