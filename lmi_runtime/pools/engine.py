@@ -125,6 +125,17 @@ class Engine(Generic[C]):
             self.state.give_locked(member, _sync.monotonic(), orders)
         self.carry_out(orders)
 
+    def distrust_others(self) -> None:
+        """
+        One connection turned out to be broken: look at each of the others before lending it.
+
+        What broke it, such as a restart of the server, will have broken them too, however
+        recently they were used.
+        """
+        if self.connector.check is not None:
+            with self.state.lock:
+                self.state.suspect_locked()
+
     # ------------------------------------------------------------ for openers
 
     def pause_before_opening_s(self, lane: Lane[C]) -> float:
@@ -279,6 +290,13 @@ class Engine(Generic[C]):
         self.carry_out(orders)
         registry.forget(self)
         return self.is_quiet()
+
+    def has_to_give_way(self) -> bool:
+        """Whether others wait for a permit of the budget that this pool does not give back yet."""
+        budget = self.budget
+        if budget is None or self._closing or not self.state.members:
+            return False
+        return budget.others_wait(self)
 
     def is_quiet(self) -> bool:
         """Whether nothing is open, nor being opened or closed."""

@@ -48,4 +48,7 @@ def _good_as_it_is(engine: Engine[C], member: Member[C], error: BaseException | 
     cancelled = error is not None and not isinstance(error, Exception)
     if cancelled and not engine.options.reset_after_cancel:
         return False
-    return engine.handling.looks_usable(member)
+    if engine.handling.looks_usable(member):
+        return True
+    engine.distrust_others()
+    return False

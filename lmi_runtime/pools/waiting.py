@@ -180,6 +180,8 @@ class Wait(Generic[C]):
         if alive:
             with self._state.lock:
                 member.trust()
+        else:
+            self._engine.distrust_others()
         return alive
 
     def abort(self, member: Member[C]) -> None:
