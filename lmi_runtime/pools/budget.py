@@ -13,6 +13,7 @@ import math
 import os
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 from lmi_runtime import _sync
@@ -141,7 +142,7 @@ class ConnectionBudget:
         member = self._member()
         return None if member.line_is_before() else self._take(member)
 
-    def acquire(self, give_up: Callable[[], bool]) -> Permit | None:
+    def acquire(self, give_up: Callable[[], bool], owner: object = None) -> Permit | None:
         """
         Wait in line for a permit, first come first served among all threads of all processes.
 
@@ -149,6 +150,7 @@ class ConnectionBudget:
 
         Args:
             give_up: Asked at least every 50 ms; True ends the wait.
+            owner: For whom; see `others_wait`.
 
         Returns:
             The permit, or None when `give_up` said so.
@@ -165,16 +167,20 @@ class ConnectionBudget:
             return None
         try:
             number, place = member.join_line(counter)
+            member.owners[number] = owner
         finally:
             counter.release()
         try:
             return self._wait(member, number, give_up)
         finally:
+            del member.owners[number]
             place.release()
 
-    def others_wait(self) -> bool:
-        """Whether somebody, in any process, waits for a permit now. Cheap; never blocks."""
-        return self._member().line_is_before()
+    def others_wait(self, owner: object = None) -> bool:
+        """Whether anybody but `owner`, in any process, waits for a permit. Never blocks."""
+        member = self._member()
+        own = [] if owner is None else member.places_of(owner)
+        return any(member.line_is_between(a, b) for a, b in pairwise([-1, *own, _LINE_LENGTH]))
 
     def _member(self) -> _Member:
         member = self._current
@@ -225,12 +231,14 @@ class _Member:
     Thread safety: everything, from any thread.
     """
 
-    __slots__ = ("claim", "file", "name", "own_size")
+    __slots__ = ("claim", "file", "name", "own_size", "owners")
 
     def __init__(self, file: _sync.LockFile, name: str, own_size: int) -> None:
         self.file = file
         self.name = name
         self.own_size = own_size
+        # Who stands where in line, of this process. Changed by single operations of dict only.
+        self.owners: dict[int, object] = {}
         claim = file.try_lock(_SIZES + own_size, shared=True)
         assert claim is not None, "a size is only ever locked shared"
         self.claim = claim
@@ -252,6 +260,14 @@ class _Member:
 
     def line_is_before(self, number: int = _LINE_LENGTH) -> bool:
         return self.file.locked(_LINE, number, through=self.claim)
+
+    def line_is_between(self, before: int, number: int) -> bool:
+        start, length = before + 1, number - before - 1
+        return length > 0 and self.file.locked(_LINE + start, length, through=self.claim)
+
+    def places_of(self, owner: object) -> list[int]:
+        """The numbers in line of `owner`, in order."""
+        return sorted(number for number, who in list(self.owners.items()) if who is owner)
 
     def first_in_line(self, number: int) -> int | None:
         first = self.file.lowest_locked(_LINE, number, through=self.claim)

@@ -68,8 +68,6 @@ class PoolState(Generic[C]):
         self.closed = False
         self.inherited = False
         """True in a child: the connections are the parent's."""
-        self.giving_way = False
-        """The next connection that comes back is closed for other processes."""
         self.failures = 0
         self.retry_at_s = 0.0
         self.last_error: BaseException | None = None
@@ -92,17 +90,22 @@ class PoolState(Generic[C]):
         return lane
 
     def _judge_locked(self) -> None:
-        crowded = len(self.members) > self.options.max_size
-        self.simple = len(self.lanes) == 1 and not self.giving_way and not crowded
+        self.simple = len(self.lanes) == 1
 
-    def give_way_locked(self, orders: Orders[C]) -> None:
-        """Close one connection for other processes: an idle one, or the next that comes back."""
+    def give_way_locked(self, now_s: float, orders: Orders[C]) -> None:
+        """
+        Close one connection for other processes.
+
+        An idle one at once; a lent one, when it comes back, only if it was open for a while: to
+        open one takes time, too.
+        """
         for lane in self.lanes.values():
             if lane.idle:
                 self.remove_locked(lane.idle.popleft(), "closed_given_up", orders)
                 return
-        self.giving_way = bool(self.members)
-        self._judge_locked()
+        oldest = min(self.members, key=lambda member: member.opened_s, default=None)
+        if oldest is not None and now_s - oldest.opened_s >= self.options.tenure_s:
+            oldest.doom("closed_given_up")
 
     def join_locked(
         self,
@@ -255,10 +258,6 @@ class PoolState(Generic[C]):
             return "closed_other"
         if now_s >= member.expires_s:
             return "closed_expired"
-        if self.giving_way:
-            self.giving_way = False
-            self._judge_locked()
-            return "closed_given_up"
         return None
 
     def _next_locked(self, lane: Lane[C], now_s: float) -> Waiter[C] | None:

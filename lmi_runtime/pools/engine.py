@@ -294,7 +294,7 @@ class Engine(Generic[C]):
     def has_to_give_way(self) -> bool:
         """Whether others wait for a permit of the budget that this pool does not give back yet."""
         budget = self.budget
-        if budget is None or self._closing or not self.state.members:
+        if budget is None or self.state.closing or not self.state.members:
             return False
         return budget.others_wait(self)
 

@@ -36,6 +36,7 @@ class Member(Generic[C]):
         "lane",
         "leased_s",
         "lent",
+        "opened_s",
         "permit",
         "reported_s",
         "request",
@@ -50,6 +51,7 @@ class Member(Generic[C]):
         self.connection = connection
         self.lane = lane
         self.permit = permit
+        self.opened_s = now_s
         self.expires_s = expires_s
         self.returned_s = now_s
         self.leased_s = now_s

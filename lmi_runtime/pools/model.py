@@ -68,20 +68,21 @@ class Budget(Protocol):
         """A permit if one is free and nobody is waiting for it, else None. Never blocks."""
         ...
 
-    def acquire(self, give_up: Callable[[], bool]) -> Permit | None:
+    def acquire(self, give_up: Callable[[], bool], owner: object = None) -> Permit | None:
         """
         Wait in line for a permit, first come first served.
 
         Args:
             give_up: Asked at least every 50 ms; True ends the wait.
+            owner: For whom; see `others_wait`.
 
         Returns:
             The permit, or None when `give_up` said so.
         """
         ...
 
-    def others_wait(self) -> bool:
-        """Whether somebody, in any process, waits for a permit now. Cheap; never blocks."""
+    def others_wait(self, owner: object = None) -> bool:
+        """Whether anybody but `owner`, in any process, waits for a permit. Never blocks."""
         ...
 
 

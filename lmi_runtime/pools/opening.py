@@ -81,7 +81,7 @@ async def _permit(engine: Engine[C], lane: Lane[C]) -> Permit | None:
     kept: list[Permit] = []
 
     def wait_in_line() -> None:
-        permit = budget.acquire(lambda: not engine.wants(lane))
+        permit = budget.acquire(lambda: not engine.wants(lane), engine)
         if permit is not None:
             kept.append(permit)
 

@@ -33,6 +33,7 @@ class PoolOptions:
     io_timeout_s: float = 5.0
     leak_after_s: float | None = 60.0
     acknowledge_s: float = 1.0
+    tenure_s: float = 0.25
     reset_after_cancel: bool = False
 
     def __post_init__(self) -> None:

@@ -47,14 +47,14 @@ class Attendant(Generic[C]):
         orders: Orders[C] = Orders()
         see_to_dropped()
         self._drop_dead_lanes()
-        give_way = engine.budget is not None and engine.budget.others_wait()
+        give_way = engine.has_to_give_way()
         with state.lock:
             if self._clock_leapt(now_s):
                 state.suspect_locked()
             state.revoke_locked(now_s, orders)
             state.reap_locked(now_s, orders)
             if give_way:
-                state.give_way_locked(orders)
+                state.give_way_locked(now_s, orders)
             for lane in state.lanes.values():
                 state.refill_locked(lane, orders)
             leaks = state.leaks_locked(now_s)

@@ -431,10 +431,10 @@ class Budget:
             self.taken += 1
         return self
 
-    def acquire(self, give_up: Callable[[], bool]) -> Any:
+    def acquire(self, give_up: Callable[[], bool], owner: object = None) -> Any:
         return self.try_acquire()
 
-    def others_wait(self) -> bool:
+    def others_wait(self, owner: object = None) -> bool:
         return False
 
     def release(self) -> None:

@@ -388,6 +388,22 @@ def test_everybody_is_told_that_somebody_waits_as_long_as_they_do(
     waiters.join()
 
 
+def test_one_owner_is_not_the_others(make: Make) -> None:
+    own = make(1)
+    permit = take(own)
+    told: list[tuple[bool, bool]] = []
+
+    def give_up() -> bool:
+        told.append((own.others_wait("pool"), own.others_wait("another")))
+        return True
+
+    assert own.acquire(give_up, "pool") is None
+
+    assert told == [(False, True)]
+    assert not own.others_wait("another")
+    permit.release()
+
+
 def test_one_that_gives_up_in_the_middle_of_the_line_is_skipped_and_overtaken_by_nobody(
     make: Make, waiters: Waiters
 ) -> None:

@@ -424,19 +424,21 @@ def test_growing_serves_those_who_wait() -> None:
     assert len(table.orders.open) == 1
 
 
-def test_what_gives_way_is_the_idle_one_or_the_next() -> None:
-    table = Table(max_size=2)
+def test_what_gives_way_is_the_idle_one_or_the_oldest_that_was_of_use() -> None:
+    table = Table(max_size=2, tenure_s=10.0)
     idle, busy = table.lent(), table.lent()
     table.give(idle)
-    table.state.give_way_locked(table.orders)
+    opened_s = busy.opened_s
+    table.state.give_way_locked(opened_s, table.orders)
     assert table.closed() == ["c1"]
 
-    table.state.give_way_locked(table.orders)
+    table.state.give_way_locked(opened_s + 9.0, table.orders)
+    assert busy.doomed is None
+    table.state.give_way_locked(opened_s + 10.0, table.orders)
     assert table.closed() == []
     table.give(busy)
 
     assert table.closed() == ["c2"]
-    assert not table.state.giving_way
 
 
 def test_idle_ones_are_reaped_by_age_and_by_rest_but_for_the_least_that_stays() -> None:
