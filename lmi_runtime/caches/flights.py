@@ -62,6 +62,7 @@ class Flight:
     __slots__ = (
         "ask",
         "background",
+        "began_s",
         "candidate",
         "edges",
         "home",
@@ -70,19 +71,22 @@ class Flight:
         "over",
         "runner",
         "task",
+        "ticks",
         "waiters",
     )
 
     def __init__(self, ask: Ask, home: _sync.Home | None, *, background: bool = False) -> None:
         self.ask = ask
         self.background = background
+        self.began_s = _sync.monotonic()
         # All that follows is guarded by the lock of the flights.
         self.home = home  # of the loop that runs it; None: a thread does
         self.runner: object | None = object()  # whoever runs it has this very object
         self.task: _sync.BackgroundTask | None = None
         self.candidate: Waiter | None = None  # who is to run it next, and has not begun yet
         self.waiters: dict[Waiter, None] = {}
-        self.marks: dict[str, int] = {}  # tags invalidated meanwhile, numbered
+        self.ticks = 0  # how often a tag was invalidated meanwhile
+        self.marks: dict[str, int] = {}  # those tags, and at which tick each was last
         self.outcome: Outcome | None = None
         self.over = False
         # What code of this load waits for now. Each change is one atomic operation.
@@ -103,7 +107,7 @@ class Waiter:
         self.home = home
         self.flight: Flight
         self.leads = False
-        self.mark = 0  # tags that had been invalidated when it came
+        self.mark = 0  # ticks of the flight when it came
         self.parker: _sync.ThreadParker | _sync.AsyncParker | None = None
         self.verdict: BaseException | None = None  # for this caller alone
 
@@ -134,6 +138,7 @@ class Flights:
     Args:
         lock: The cache's; held for every function here whose name ends in ``_locked``.
         prepare: From what a loader returned to an outcome. Called as a part of the load.
+        failed: From what it raised to an outcome; must not raise.
         land_locked: Told how a load ended, and whether its value may be kept; what it returns
             is let go of when the lock is free again.
 
@@ -144,10 +149,12 @@ class Flights:
         self,
         lock: Any,
         prepare: Callable[[Ask, Any], Outcome],
+        failed: Callable[[Ask, Exception], Outcome],
         land_locked: Callable[[Flight, Outcome, bool], object],
     ) -> None:
         self.lock = lock
         self._prepare = prepare
+        self._failed = failed
         self._land_locked = land_locked
         # All guarded by lock.
         self.table: dict[Hashable, Flight] = {}
@@ -166,7 +173,7 @@ class Flights:
             waiter.leads = True
         else:
             self.joined += 1
-            waiter.mark = len(flight.marks)
+            waiter.mark = flight.ticks
         flight.waiters[waiter] = None
         waiter.flight = flight
 
@@ -189,8 +196,8 @@ class Flights:
     def drop_tag_locked(self, tag: str) -> None:
         """The same for all values that have `tag`, as far as that is known before they come."""
         for flight in list(self.table.values()):
-            flight.marks.pop(tag, None)
-            flight.marks[tag] = len(flight.marks) + 1
+            flight.ticks += 1
+            flight.marks[tag] = flight.ticks
             if tag in flight.ask.tags:
                 self.drop_locked(flight.ask.key)
 
@@ -223,6 +230,11 @@ class Flights:
             self._leave(waiter)
             if within is not None:
                 within.edges.pop(token, None)
+
+    def call_off(self, flight: Flight) -> None:
+        """Give up a flight that has not begun."""
+        with self.lock:
+            self._give_up_locked(flight)
 
     def run(self, flight: Flight) -> None:
         """Run the load of a flight that nobody waits for, in this thread."""
@@ -259,7 +271,7 @@ class Flights:
             _refuse(result)
             return self._prepare(ask, result)
         except Exception as error:
-            return Outcome(error=error, tags=ask.tags)
+            return self._failed(ask, error)
 
     # Tasks.
 
@@ -325,9 +337,9 @@ class Flights:
             # Nobody cancelled this task: something that the loader waited for was cancelled.
             cancelled = LoadCancelled("What the loader waited for was cancelled.")
             cancelled.__cause__ = error
-            return Outcome(error=cancelled, tags=ask.tags)
+            return self._failed(ask, cancelled)
         except Exception as error:
-            return Outcome(error=error, tags=ask.tags)
+            return self._failed(ask, error)
 
     async def _aload(self, flight: Flight, ask: Ask) -> Outcome:
         if _is_async(ask.loader):

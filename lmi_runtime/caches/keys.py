@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-import weakref
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["Identity", "KeyOf", "is_method", "key_maker"]
+__all__ = ["KeyOf", "is_method", "key_maker"]
 
 KeyOf: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any]], Hashable]
 """From the positional and the named arguments of a call to its key."""
@@ -64,19 +63,6 @@ def _canonical(
         return (*bound.args, _NAMED, *sorted(named.items())) if named else bound.args
 
     return key_of
-
-
-class Identity:
-    """
-    Stands in a key for an object that the cache must not keep alive.
-
-    Two of them are equal only if they are the same one; `identities` gives one an object.
-    """
-
-    __slots__ = ("__weakref__", "reference")
-
-    def __init__(self, reference: weakref.ref[Any]) -> None:
-        self.reference = reference
 
 
 def is_method(function: Callable[..., Any]) -> bool:

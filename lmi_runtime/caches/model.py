@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
-from lmi_runtime import _sync
-
 __all__ = [
-    "SYSTEM_CLOCK",
     "AsyncLoader",
     "CacheStatistics",
     "Clock",
@@ -63,9 +61,6 @@ class Clock:
 
     monotonic: Callable[[], float]
     wall: Callable[[], float]
-
-
-SYSTEM_CLOCK = Clock(_sync.monotonic, _sync.wall_time)
 
 
 class Times(NamedTuple):
@@ -140,7 +135,7 @@ class Policy:
 
     def times(self, now_s: float, ttl_s: float | None, spread: float) -> Times:
         """
-        The times of a value that was asked for at `now_s`.
+        The times of a value that came at `now_s`.
 
         Args:
             now_s: Seconds of the monotonic clock.
@@ -159,6 +154,11 @@ class Policy:
             fresh_until + self.stale_s,
             fresh_until + self.stale_if_error_s,
         )
+
+    def negative_times(self, now_s: float) -> Times:
+        """The times of an exception that came at `now_s`."""
+        fresh_until = now_s + self.negative_ttl_s
+        return Times(math.inf, fresh_until, fresh_until, fresh_until)
 
     def retry_s(self, times: Times) -> float:
         """Seconds after a failed refresh before the next one: a failing backend is not hammered."""
@@ -187,18 +187,20 @@ class Outcome:
     Attributes:
         value: What was loaded.
         error: What the loader raised.
+        traceback: Where it raised it.
+        kept: A copy of `error` without its traceback, if it is to be kept for a while.
         ttl_s: Of this value; None: as the cache says.
         tags: All its tags.
         weight: What it counts for.
-        seconds: How long the load took.
     """
 
     value: Any = None
     error: Exception | None = None
+    traceback: TracebackType | None = None
+    kept: Exception | None = None
     ttl_s: float | None = None
     tags: frozenset[str] = frozenset()
     weight: float = 1
-    seconds: float = field(default=0.0, compare=False)
 
 
 def unwrap(
