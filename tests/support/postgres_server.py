@@ -41,6 +41,8 @@ SETTINGS = {
     "log_min_messages": "fatal",
 }
 
+SETUP = b"CREATE ROLE app LOGIN;\nGRANT CREATE ON SCHEMA public TO app;\n"
+
 
 def postgres_available() -> str | None:
     """Return why no server can run here, or None when one can."""
@@ -284,7 +286,7 @@ def _template() -> Path:
     data = folder / "data"
     options = ["--no-sync", "--auth=trust", "--username=postgres", "--no-locale", "--encoding=UTF8"]
     _run([programs / "initdb", "-D", data, *options])
-    _run([programs / "postgres", "--single", "-D", data, "postgres"], b"CREATE ROLE app LOGIN;\n")
+    _run([programs / "postgres", "--single", "-D", data, "postgres"], SETUP)
     return data
 
 
