@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
@@ -11,13 +13,13 @@ from lmi_runtime import _sync
 from lmi_runtime.caches.flights import Ask, Flight, Flights, Waiter
 from lmi_runtime.caches.forks import follow
 from lmi_runtime.caches.model import (
-    SYSTEM_CLOCK,
     AsyncLoader,
     Clock,
     Loader,
     Outcome,
     Policy,
 )
+from lmi_runtime.caches.second import SecondLevel
 from lmi_runtime.caches.shared.codecs import Codec, CodecName, codec_of
 from lmi_runtime.caches.shared.entries import Entries, Entry
 from lmi_runtime.caches.shared.keys import canonical_key
@@ -26,7 +28,7 @@ from lmi_runtime.caches.shared.records import Kind, Record
 from lmi_runtime.caches.shared.statistics import SharedCacheStatistics
 from lmi_runtime.caches.shared.store import StoreUsage
 from lmi_runtime.caches.shared.stores import StoreName, vault_of
-from lmi_runtime.caches.tally import Hits
+from lmi_runtime.caches.shared.tier import Tier
 from lmi_runtime.context import peek
 from lmi_runtime.errors import LoadFailed, LoadTimeout
 
@@ -64,7 +66,8 @@ class SharedCache(Generic[V]):
             LMDB where it is installed. LMDB trusts its file: garbage in the midst of it can end a
             process, where SQLite begins a new one.
         max_bytes: Limit of the file, in bytes; 1 MiB at least. SQLite's log beside it takes 4 MiB
-            more, mostly. A value larger than an eighth of it is not kept.
+            more, mostly. Of the file SQLite uses nearly all for values, and LMDB about two fifths.
+            A value larger than a tenth of it is not kept.
         ttl_s: Seconds for which a value is fresh; None: until it is evicted.
         jitter: Share of each `ttl_s`, from 0 to 1, that at most is taken off at random.
         stale_s: Seconds after its expiry for which a value is served while it is refreshed.
@@ -78,6 +81,8 @@ class SharedCache(Generic[V]):
         codec: ``json``, ``msgpack`` (needs ``lmi_runtime[msgpack]``), ``bytes``, or a `Codec`.
         directory: Where to keep it; by default under the temporary directory, apart for each
             function. It must be on a file system of this machine.
+        l2: Asked before a value is loaded, and told what was; see `ValkeyLevel` and
+            `DynamoDBLevel`. Values with tags are not told to it.
         clock: Where the time is read; expiry goes by its wall clock, which processes share.
 
     Raises:
@@ -103,8 +108,9 @@ class SharedCache(Generic[V]):
         timeout_s: float | None = None,
         patience_s: float = 30.0,
         codec: CodecName | Codec = "json",
-        directory: str | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        directory: str | os.PathLike[str] | None = None,
+        l2: SecondLevel | None = None,
+        clock: Clock | None = None,
     ) -> None:
         policy = Policy(
             ttl_s=ttl_s,
@@ -120,8 +126,10 @@ class SharedCache(Generic[V]):
         self._policy = policy
         self._max_bytes = max_bytes
         self._vault, self._store = vault_of(name, store, directory, max_bytes)
-        self._entries = Entries(self._vault, codec_of(codec), policy, clock)
-        self._loading = Loading(self._vault, self._entries, policy, patience_s)
+        now = _sync.wall_time if clock is None else clock.wall
+        self._entries = Entries(self._vault, codec_of(codec), policy, now)
+        self._tier = None if l2 is None else Tier(l2, name, policy, now)
+        self._loading = Loading(self._vault, self._entries, policy, patience_s, self._tier)
         self._resting: dict[bytes, float] = {}  # failed refreshes; single operations are atomic
         self._begin_anew()
         follow(self)
@@ -133,14 +141,14 @@ class SharedCache(Generic[V]):
     def get(self, key: object, default: Any = None) -> Any:
         """The value for `key` if it is there and fresh, else `default`. Loads nothing."""
         plain = canonical_key(key)
-        entry = self._entries.read(plain)
+        value, entry = self._looked_up(plain)
         if entry is not None and self._is_fresh_value(entry):
             value = self._decoded(plain, entry)
-            if value is not _MISSING:
-                self._hits.add()
-                return value
-        self._misses.add()
-        return default
+        if value is _MISSING:
+            self._misses.add()
+            return default
+        self._hits.add()
+        return value
 
     def set(
         self, key: object, value: V, *, ttl_s: float | None = None, tags: Iterable[str] = ()
@@ -156,12 +164,21 @@ class SharedCache(Generic[V]):
         with self._lock:
             self._flights.drop_locked(plain)
         self._entries.keep(plain, record, None)
+        if self._tier is not None:
+            self._tier.replace(plain, record)
 
     def delete(self, key: object) -> bool:
-        """Remove the value for `key`; a load under way will not be kept. False: there was none."""
+        """
+        Remove the value for `key`, from the second level too; a load under way is not kept.
+
+        Returns:
+            Whether there was one in the store.
+        """
         plain = canonical_key(key)
         with self._lock:
             self._flights.drop_locked(plain)
+        if self._tier is not None:
+            self._tier.delete(plain)
         return self._entries.delete(plain)
 
     def invalidate(self, *, tag: str) -> None:
@@ -171,7 +188,11 @@ class SharedCache(Generic[V]):
         self._entries.invalidate(tag)
 
     def clear(self) -> None:
-        """Remove everything, for all processes; what is being loaded will not be kept."""
+        """
+        Remove everything, for all processes; what is being loaded will not be kept.
+
+        A second level is left as it is.
+        """
         with self._lock:
             self._flights.drop_all_locked()
         self._entries.clear()
@@ -202,12 +223,15 @@ class SharedCache(Generic[V]):
             ReentrantLoad: Its loader needs this very value.
             Exception: What the loader or the codec raised.
         """
+        plain = canonical_key(key)
+        value, entry = self._looked_up(plain)
+        if value is not _MISSING:
+            self._hits.add()
+            return cast(V, value)
         home = _sync.current_home()
         deadline_s = self._deadline_s(timeout_s)
-        task = Task(
-            canonical_key(key), loader, ttl_s, tags, waits=home is None, deadline_s=deadline_s
-        )
-        value, entry = self._served(task, self._refresh)
+        task = Task(plain, loader, ttl_s, tags, waits=home is None, deadline_s=deadline_s)
+        value = self._served(task, entry, self._refresh)
         while value is _MISSING:
             waiter = self._board(task, partial(self._loading.load, task), home)
             try:
@@ -239,8 +263,13 @@ class SharedCache(Generic[V]):
             ReentrantLoad: Its loader needs this very value.
             Exception: What the loader or the codec raised.
         """
-        task = Task(canonical_key(key), loader, ttl_s, tags, deadline_s=self._deadline_s(timeout_s))
-        value, entry = self._served(task, self._arefresh)
+        plain = canonical_key(key)
+        value, entry = self._looked_up(plain)
+        if value is not _MISSING:
+            self._hits.add()
+            return cast(V, value)
+        task = Task(plain, loader, ttl_s, tags, deadline_s=self._deadline_s(timeout_s))
+        value = self._served(task, entry, self._arefresh)
         while value is _MISSING:
             waiter = self._board(task, partial(self._loading.aload, task), _sync.current_home())
             try:
@@ -280,37 +309,50 @@ class SharedCache(Generic[V]):
             refreshes=self._refreshes.value,
             store_failures=self._vault.failures.value,
             store_resets=self._vault.resets.value,
+            second_hits=0 if self._tier is None else self._tier.guard.hits.value,
+            second_failures=0 if self._tier is None else self._tier.guard.failures.value,
         )
 
     def close(self) -> None:
         """Close the files that nobody uses now. What uses the cache next opens them again."""
         self._vault.close()
 
-    def _served(self, task: Task, refresh: Callable[[Task], None]) -> tuple[Any, Entry | None]:
-        """The value, if something is there that need not be waited for; and what is there."""
-        entry = self._entries.read(task.key)
-        if entry is None:
-            self._misses.add()
-            return _MISSING, None
+    def _served(self, task: Task, entry: Entry | None, refresh: Callable[[Task], None]) -> Any:
+        """The value of an entry that need not be waited for."""
         now_s = self._entries.now()
-        times = entry.times
-        counter = self._hits
-        if now_s >= times.fresh_until:
-            if now_s < times.stale_until:
-                counter = self._hits_stale
-            elif now_s < times.error_until and self._rests(task.key):
-                counter = self._hits_on_error
-            else:
-                self._misses.add()
-                return _MISSING, entry
-        value = self._decoded(task.key, entry)
-        if value is _MISSING:
+        counter = None if entry is None else self._counter_for(task.key, entry, now_s)
+        value = _MISSING
+        if entry is not None and counter is not None:
+            value = self._decoded(task.key, entry)
+        if entry is None or counter is None or value is _MISSING:
             self._misses.add()
-            return _MISSING, None
+            return _MISSING
         counter.add()
-        if now_s >= times.refresh_at or counter is self._hits_stale:
+        if now_s >= entry.times.refresh_at or counter is self._hits_stale:
             refresh(task._replace(ahead=True, waits=True, deadline_s=None))
-        return value, entry
+        return value
+
+    def _counter_for(self, plain: bytes, entry: Entry, now_s: float) -> _sync.Counter | None:
+        """As what an entry can be given; None: it must be loaded."""
+        times = entry.times
+        if now_s < times.fresh_until:
+            return self._hits
+        if now_s < times.stale_until:
+            return self._hits_stale
+        if now_s < times.error_until and self._rests(plain):
+            return self._hits_on_error
+        return None
+
+    def _looked_up(self, plain: bytes) -> tuple[Any, Entry | None]:
+        """The value in the plainest of cases; in all others what is there, if anything is."""
+        found = self._entries.find(plain)
+        if found is None:
+            return _MISSING, None
+        payload = self._entries.fresh(plain, found)
+        if payload is not None:
+            with suppress(Exception):  # what cannot be read is looked at closely
+                return self._entries.decode(payload), None
+        return _MISSING, self._entries.entry(plain, found)
 
     def _is_fresh_value(self, entry: Entry) -> bool:
         fresh = self._entries.now() < entry.times.fresh_until
@@ -399,12 +441,12 @@ class SharedCache(Generic[V]):
     def _begin_anew(self) -> None:
         self._lock = _sync.Lock()
         self._flights = Flights(self._lock, _as_loaded, _as_failed, _as_landed)
-        self._hits = Hits()
-        self._hits_stale = Hits()
-        self._hits_on_error = Hits()
-        self._hits_negative = Hits()
-        self._misses = Hits()
-        self._refreshes = Hits()
+        self._hits = _sync.Counter()
+        self._hits_stale = _sync.Counter()
+        self._hits_on_error = _sync.Counter()
+        self._hits_negative = _sync.Counter()
+        self._misses = _sync.Counter()
+        self._refreshes = _sync.Counter()
         self._loading.forget()
 
     def before_fork(self, patience_s: float) -> bool:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
-from lmi_runtime.caches.model import Clock, Policy, Times
+from lmi_runtime.caches.model import Policy, Times
 from lmi_runtime.caches.shared.codecs import Codec
 from lmi_runtime.caches.shared.keys import key_slot, tag_name
-from lmi_runtime.caches.shared.records import Corrupt, Kind, Record, pack, times_of, unpack
+from lmi_runtime.caches.shared.records import (
+    Corrupt,
+    Kind,
+    Record,
+    fresh_payload,
+    pack,
+    times_of,
+    unpack,
+)
 from lmi_runtime.caches.shared.store import Found, Moment
 from lmi_runtime.caches.shared.vault import Vault
 from lmi_runtime.errors import LoadFailed
@@ -36,17 +44,30 @@ class Entries:
     Thread safety: from any thread.
     """
 
-    def __init__(self, vault: Vault, codec: Codec, policy: Policy, clock: Clock) -> None:
+    def __init__(
+        self, vault: Vault, codec: Codec, policy: Policy, now: Callable[[], float]
+    ) -> None:
         self._vault = vault
         self._codec = codec
+        self.decode = codec.decode
         self._policy = policy
-        self.now = clock.wall
+        self.now = now
+
+    def find(self, key: bytes) -> Found | None:
+        """What the store has for `key`."""
+        return self._vault.use(lambda session: session.get(key), None)
+
+    def fresh(self, key: bytes, found: Found) -> bytes | None:
+        """The payload, if it is the plainest of cases; None says no more than that it is not."""
+        return fresh_payload(key, found.data, self._policy.refresh_ahead, self.now())
 
     def read(self, key: bytes) -> Entry | None:
         """What is there, unless it was invalidated or is good for nothing any more."""
-        found = self._vault.use(lambda session: session.get(key), None)
-        if found is None:
-            return None
+        found = self.find(key)
+        return None if found is None else self.entry(key, found)
+
+    def entry(self, key: bytes, found: Found) -> Entry | None:
+        """The same of what was found."""
         try:
             record = unpack(key, found.data)
         except Corrupt:

@@ -25,8 +25,8 @@ __all__ = ["LmdbBackend"]
 _PAGE_BYTES = 4096
 _FILLED = 0.8
 """Of the file. LMDB writes beside what it replaces, and must always be able to remove."""
-_SPARE_PAGES = 64
-_SAMPLE = 64
+_SAMPLE = 24
+_RELIEF_STEPS = 32
 _MOST_MARKS = 16_384
 _HEAD = struct.Struct(">QQ")
 """What an entry begins with: the count when its load began, and when it was written."""
@@ -69,6 +69,7 @@ class LmdbBackend:
             # Readers that were killed would keep old pages for ever.
             self.env.reader_check()
         self.max_pages = int(pages * _FILLED)
+        self.largest_bytes = max_bytes // 10
 
     def connect(self) -> LmdbSession:
         """A session; it opens nothing by itself."""
@@ -111,16 +112,17 @@ class LmdbSession:
             return Moment(_count(txn, _SEQ), _written(txn, key))
 
     def put(self, key: bytes, data: bytes, *, since: Moment | None, names: Sequence[bytes]) -> bool:
-        if len(data) > self._backend.max_pages * _PAGE_BYTES // 8:
+        if len(data) > self._backend.largest_bytes:
             return False
         with translated():
-            for _ in range(2):
+            for relieve in (self._evict_some, self._evict_all, _nothing):
                 with contextlib.suppress(self._map_full), self._begin(write=True) as txn:
                     return self._put(txn, key, data, since, names)
-                # Readers, dead ones maybe, keep so many old pages that none is left.
+                # What was removed can be written over only when nobody reads it any more; a
+                # reader that was killed has to be told apart from one that reads.
                 self._backend.env.reader_check()
-                with self._begin(write=True) as txn:
-                    self._evict(txn, self._backend.max_pages // 4)
+                with contextlib.suppress(self._map_full):
+                    relieve()
         return False
 
     def delete(self, key: bytes, name: bytes) -> bool:
@@ -157,21 +159,32 @@ class LmdbSession:
             return False
         else:
             seq = since.seq
-        limit = self._backend.max_pages - len(data) // _PAGE_BYTES - 2
-        if _pages(txn) > limit:
-            self._evict(txn, limit - _SPARE_PAGES)
+        if _pages(txn) > self._backend.max_pages - len(data) // _PAGE_BYTES:
+            _evict(txn, 2 * len(data))
         head = _HEAD.pack(seq, int(_sync.wall_time() * 1e9))
         txn.put(_at(key), head + data)
         return True
 
-    def _evict(self, txn: Any, pages: int) -> None:
-        """Of every few entries, remove the older half, until `pages` are in use or none is left."""
-        while _pages(txn) > max(4, pages):
-            sample = _sample(txn)
-            if not sample:
-                return
-            for _, at in sample[: len(sample) // 2 + 1]:
-                txn.delete(at)
+    def _evict_some(self) -> None:
+        # In small steps: each can write over what the ones before have removed.
+        for _ in range(_RELIEF_STEPS):
+            with self._begin(write=True) as txn:
+                _evict(txn, 0)
+
+    def _evict_all(self) -> None:
+        self.clear()
+
+
+def _nothing() -> None:
+    """There is nothing left to try."""
+
+
+def _evict(txn: Any, size_bytes: int) -> None:
+    """Of a few neighbours, remove the older half, and go on so until so much is removed."""
+    removed_bytes = -1
+    while removed_bytes < size_bytes and (sample := _sample(txn)):
+        for _, at in sample[: len(sample) // 2 + 1]:
+            removed_bytes += len(txn.pop(at))
 
 
 def _at(key: bytes) -> bytes:

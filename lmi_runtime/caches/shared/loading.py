@@ -25,8 +25,8 @@ from lmi_runtime.caches.shared.keys import tag_name
 from lmi_runtime.caches.shared.places import FLIGHTS_FROM
 from lmi_runtime.caches.shared.records import Record
 from lmi_runtime.caches.shared.store import Moment
+from lmi_runtime.caches.shared.tier import Tier
 from lmi_runtime.caches.shared.vault import Vault
-from lmi_runtime.caches.tally import Hits
 
 __all__ = ["Late", "Loading", "Task", "flight_tags"]
 
@@ -76,29 +76,35 @@ class Loading:
     Args:
         patience_s: Seconds to wait for another process. After that it is loaded here as well:
             two loads that wait for each other from two processes would wait for ever.
+        tier: Asked before the loader.
 
     Thread safety: from any thread and loop.
     """
 
-    def __init__(self, vault: Vault, entries: Entries, policy: Policy, patience_s: float) -> None:
+    def __init__(
+        self, vault: Vault, entries: Entries, policy: Policy, patience_s: float, tier: Tier | None
+    ) -> None:
         self._vault = vault
         self._entries = entries
         self._policy = policy
         self._patience_s = patience_s
+        self._tier = tier
         self.forget()
 
     def forget(self) -> None:
         """Count from nothing, as a child does after a fork."""
-        self.elsewhere = Hits()
-        self.loads = Hits()
+        self.elsewhere = _sync.Counter()
+        self.loads = _sync.Counter()
         self.load_us = _sync.Counter()
-        self.failures = Hits()
-        self.on_error = Hits()
+        self.failures = _sync.Counter()
+        self.on_error = _sync.Counter()
 
     def load(self, task: Task) -> Outcome:
         """In a thread."""
         with self._alone(task):
             there, since = self._look(task)
+            if there is None and self._tier is not None:
+                there = self._found(task, self._tier.read(task.key), since)
             if there is not None:
                 return there
             began_s, started_s = self._entries.now(), _sync.monotonic()
@@ -106,24 +112,31 @@ class Loading:
                 result = task.loader()
             except Exception as error:
                 return self._failed(task, error, since, started_s)
-            return self._loaded(task, result, since, began_s, started_s)
+            record = self._loaded(task, result, since, began_s, started_s)
+            if self._tier is not None:
+                self._tier.write(task.key, record)
+            return _outcome(record)
 
     async def aload(self, task: Task) -> Outcome:
         """In a task, whose loop goes on meanwhile."""
         async with self._aalone(task):
             there, since = self._look(task)
+            if there is None and self._tier is not None:
+                there = self._found(task, await self._tier.aread(task.key), since)
             if there is not None:
                 return there
             began_s, started_s = self._entries.now(), _sync.monotonic()
             try:
                 result = await _call(task.loader)
             except Exception as error:
-                failed = error
-            else:
-                return await _sync.offload(
-                    lambda: self._loaded(task, result, since, began_s, started_s)
-                )
-            return await _sync.offload(lambda: self._failed(task, failed, since, started_s))
+                return self._failed(task, error, since, started_s)
+            # In a thread: others may be writing, and this has to wait for them.
+            record = await _sync.offload(
+                lambda: self._loaded(task, result, since, began_s, started_s)
+            )
+            if self._tier is not None:
+                await self._tier.awrite(task.key, record)
+            return _outcome(record)
 
     def busy(self, key: bytes) -> bool:
         """Whether this key is being loaded now, in whatever process."""
@@ -143,15 +156,22 @@ class Loading:
         self.elsewhere.add()
         return _outcome(entry.record), since
 
+    def _found(self, task: Task, record: Record | None, since: Moment) -> Outcome | None:
+        """What another environment has loaded."""
+        if record is None or task.ahead:
+            return None
+        self._entries.keep(task.key, record, since)
+        return _outcome(record)
+
     def _loaded(
         self, task: Task, result: Any, since: Moment, began_s: float, started_s: float
-    ) -> Outcome:
+    ) -> Record:
         self._count(started_s)
         outcome = unwrap(result, ttl_s=task.ttl_s, tags=task.tags, weigh=None)
         payload = self._entries.encode(outcome.value)
         record = self._entries.record(payload, outcome.ttl_s, outcome.tags, began_s)
         self._entries.keep(task.key, record, since)
-        return _outcome(record)
+        return record
 
     def _failed(self, task: Task, error: Exception, since: Moment, started_s: float) -> Outcome:
         self._count(started_s)

@@ -160,7 +160,7 @@ class SqliteSession:
         self._backend = backend
         self._connection = connection
         self._execute = connection.execute
-        self._largest_bytes = max_bytes // 8
+        self._largest_bytes = max_bytes // 10
 
     def get(self, key: bytes) -> Found | None:
         try:

@@ -20,7 +20,6 @@ from lmi_runtime.caches.shared.store import (
     StoreError,
     StoreResting,
 )
-from lmi_runtime.caches.tally import Hits
 from lmi_runtime.errors import ConfigurationError
 
 __all__ = ["Vault"]
@@ -69,8 +68,8 @@ class Vault:
         # A session belongs to its user while it is not in here. Its operations are atomic.
         self._idle: deque[tuple[int, Session]] = deque()
         self._open = _sync.Counter()  # sessions, lent ones too
-        self.failures = Hits()
-        self.resets = Hits()
+        self.failures = _sync.Counter()
+        self.resets = _sync.Counter()
 
     def place(self) -> Place | None:
         """Where it is; None as long as no such place can be made."""
