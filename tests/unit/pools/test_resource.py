@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import gc
+import importlib
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -28,8 +29,10 @@ from lmi_runtime.errors import (
 )
 from lmi_runtime.model import Invocation
 from lmi_runtime.pools import once, registry
-from lmi_runtime.pools import resource as module
 from lmi_runtime.pools.resource import AsyncResource, Resource, resource, set_worker_loop
+
+# The package has a function of this name, too.
+module = importlib.import_module("lmi_runtime.pools.resource")
 
 T = TypeVar("T")
 Log = pytest.LogCaptureFixture
