@@ -26,6 +26,8 @@ __all__ = [
     "is_alive",
 ]
 
+_LONGEST_S = 1e9  # a lock takes no infinite time-out
+
 Home = object
 """An event loop that runs: an asyncio loop, or the token of a trio run."""
 
@@ -49,7 +51,7 @@ class ThreadParker:
         """Wait for `unpark`; False when `timeout_s` seconds were not enough."""
         if timeout_s is None:
             return self._gate.acquire()
-        return self._gate.acquire(timeout=timeout_s) if timeout_s > 0 else False
+        return self._gate.acquire(timeout=min(timeout_s, _LONGEST_S)) if timeout_s > 0 else False
 
     def unpark(self) -> bool:
         """Wake the thread, now or as soon as it parks. Always True: a thread can be woken."""

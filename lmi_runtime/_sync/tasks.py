@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
@@ -76,7 +77,13 @@ def spawn_task_on(home: Home, body: Callable[[], Awaitable[None]], *, name: str)
 
     Thread safety: from any thread.
     """
-    return _call_on(home, lambda: spawn_task(body, name=name))
+
+    def spawn_there() -> None:
+        # A run that ends may take calls still, but no tasks; raising there would break it.
+        with contextlib.suppress(RuntimeError):
+            spawn_task(body, name=name)
+
+    return _call_on(home, spawn_there)
 
 
 async def offload(function: Callable[[], T], timeout_s: float | None = None) -> T:

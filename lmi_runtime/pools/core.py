@@ -51,7 +51,8 @@ class PoolState(Generic[C]):
     """
 
     def __init__(self, name: str, options: PoolOptions, *, lanes_by_loop: bool) -> None:
-        self.lock = _sync.Lock()
+        self.lock = _sync.RLock()
+        """Held by nobody twice: a finalizer that finds it held here puts off what it wants."""
         self.name = name
         self.options = options
         self.bypass_check_s = options.bypass_check_s
@@ -390,9 +391,11 @@ class PoolState(Generic[C]):
         error: BaseException,
         now_s: float,
         orders: Orders[C],
+        *,
+        again: bool = True,
     ) -> None:
         """
-        An attempt failed.
+        An attempt failed; `again`: the next may be ordered at once.
 
         While there are other connections, or attempts, those in line go on waiting for them.
         Otherwise it is the answer to all who were waiting when it began.
@@ -404,7 +407,8 @@ class PoolState(Generic[C]):
         self.retry_at_s = now_s + retry_after_s(self.failures)
         if not lane.open and not lane.opening:
             self._answer_locked([w for w in lane.line if w.arrived_s <= began_s], error, orders)
-        self.grow_locked(orders)
+        if again:
+            self.grow_locked(orders)
 
     def open_given_up_locked(self, lane: Lane[C], orders: Orders[C]) -> None:
         """An attempt ended because nobody wanted it any more."""

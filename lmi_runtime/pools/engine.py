@@ -19,7 +19,7 @@ from lmi_runtime.pools.members import Lane, Member
 from lmi_runtime.pools.model import Budget, Connector, Permit
 from lmi_runtime.pools.opening import open_blocking, open_in_task
 from lmi_runtime.pools.policy import PoolOptions
-from lmi_runtime.pools.tending import Attendant
+from lmi_runtime.pools.tending import Attendant, put_off, see_to_put_off
 
 __all__ = ["DEFAULT_MAX_SIZE", "Engine"]
 
@@ -67,6 +67,7 @@ class Engine(Generic[C]):
         self.unsized = sized_by_worker  # guarded by the state's lock
         self.attendant = Attendant(self)
         self.tended = tended
+        self._registered = False  # from any thread: twice does no harm
         self._onlookers: list[Parker] = []  # guarded by the state's lock
 
     @property
@@ -118,6 +119,9 @@ class Engine(Generic[C]):
 
     def give(self, member: Member[C], *, good: bool) -> None:
         """A connection is free again, or has to be replaced."""
+        if self.state.lock._is_owned():  # type: ignore[attr-defined]
+            put_off(self, partial(self.give, member, good=good))
+            return
         orders: Orders[C] = Orders()
         with self.state.lock:
             if not good:
@@ -200,9 +204,12 @@ class Engine(Generic[C]):
                 self._close(member)
         if state.closed:
             self._wake_onlookers()
+        see_to_put_off()
 
     def _open(self, lane: Lane[C], orders: Orders[C]) -> None:
-        registry.register(self)
+        if not self._registered:  # what was opened since may need this one until it is closed
+            self._registered = True
+            registry.register(self)
         if self.tended:
             keeper().watch(self.attendant)
         if lane.home is not None:
@@ -214,7 +221,7 @@ class Engine(Generic[C]):
         except RuntimeError as error:  # no more threads
             now_s = _sync.monotonic()
             with self.state.lock:
-                self.state.open_failed_locked(lane, now_s, error, now_s, orders)
+                self.state.open_failed_locked(lane, now_s, error, now_s, orders, again=False)
 
     def _close(self, member: Member[C]) -> None:
         if self.connector.close is None:
@@ -250,7 +257,10 @@ class Engine(Generic[C]):
     def _in_task(self, lane: Lane[C], body: Callable[[], Any], what: str) -> bool:
         name = f"{what} {self.name}"
         if lane.home is _sync.current_home():
-            _sync.spawn_task(body, name=name)
+            try:
+                _sync.spawn_task(body, name=name)
+            except RuntimeError:  # the run ends
+                return False
             return True
         return _sync.spawn_task_on(lane.home, body, name=name)
 
@@ -262,6 +272,8 @@ class Engine(Generic[C]):
         for member in gone:
             self.handling.abandon(member)
             member.release_permit()
+        while lane.permits:
+            lane.permits.pop().release()
         self.carry_out(orders)
 
     # ----------------------------------------------------------------- closing
@@ -325,9 +337,9 @@ class Engine(Generic[C]):
     def leave_to_parent(self) -> None:
         """In a child: what is open belongs to the parent. No other thread runs yet."""
         state = self.state
-        state.lock = _sync.Lock()  # somebody in the parent may have held it
+        state.lock = _sync.RLock()  # somebody in the parent may have held it
         state.inherited = state.closed = True
-        for member in state.members:
+        for member in (*state.members, *state.closing):
             leave_to_parent(member.connection)
             self.handling.abandon(member)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from typing import Protocol
 
@@ -9,6 +10,9 @@ from lmi_runtime import _sync
 
 __all__ = ["Keeper", "Kept", "keeper"]
 
+_log = logging.getLogger(__name__)
+
+_AFTER_FAILURE_S = 1.0
 _RESTS_FOR_S = 0.05
 """How long the thread stays when there is nothing to look after."""
 
@@ -29,7 +33,7 @@ class Keeper:
     """
 
     def __init__(self) -> None:
-        self._lock = _sync.Lock()
+        self._lock = _sync.RLock()  # a finalizer may come in
         self._watched: weakref.WeakKeyDictionary[Kept, int] = (
             weakref.WeakKeyDictionary()
         )  # guarded by _lock; how often each was asked for
@@ -42,9 +46,16 @@ class Keeper:
             self._watched[pool] = self._watched.get(pool, 0) + 1
             start, self._running = not self._running, True
         if start:
-            _sync.spawn(self._run, name="lmi_runtime pools")
+            self._start()
         else:
             self.poke()
+
+    def _start(self) -> None:
+        try:
+            _sync.spawn(self._run, name="lmi_runtime pools")
+        except RuntimeError:  # no more threads now: who asks next tries again
+            with self._lock:
+                self._running = False
 
     def poke(self) -> None:
         """Look now."""
@@ -67,7 +78,7 @@ class Keeper:
                 return None
         due = []
         for pool, asked in pools:
-            pause_s = pool.tend(_sync.monotonic())
+            pause_s = _tended(pool)
             if pause_s is None:
                 self._forget(pool, asked)
             else:
@@ -78,6 +89,14 @@ class Keeper:
         with self._lock:
             if self._watched.get(pool) == asked:  # nobody has asked again meanwhile
                 del self._watched[pool]
+
+
+def _tended(pool: Kept) -> float | None:
+    try:
+        return pool.tend(_sync.monotonic())
+    except Exception:  # one pool's trouble is not the others'
+        _log.exception("Looking after a pool failed")
+        return _AFTER_FAILURE_S
 
 
 _current = Keeper()  # replaced in a child, before any other thread is there

@@ -155,7 +155,7 @@ class Lane(Generic[C]):
     Thread safety: every attribute is guarded by the pool's lock.
     """
 
-    __slots__ = ("handed", "home", "idle", "line", "open", "opening")
+    __slots__ = ("handed", "home", "idle", "line", "open", "opening", "permits")
 
     def __init__(self, home: _sync.Home | None) -> None:
         self.home = home
@@ -165,3 +165,5 @@ class Lane(Generic[C]):
         self.handed: set[Waiter[C]] = set()
         self.open = 0
         self.opening = 0
+        self.permits: set[Permit] = set()
+        """Of attempts under way on a loop. Changed in atomic steps, without the lock."""

@@ -7,6 +7,7 @@ cancelled, or served otherwise, leaves nothing half-open behind.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import anyio
@@ -57,6 +58,8 @@ async def open_in_task(engine: Engine[C], lane: Lane[C]) -> None:
             await anyio.sleep(min(wait_s, _LOOK_AGAIN_S))
         if engine.budget is not None:
             permit = await _permit(engine, lane)
+            if permit is not None:
+                lane.permits.add(permit)  # where it is found should the loop just stop
         if not engine.wants(lane) or (engine.budget is not None and permit is None):
             engine.open_given_up(lane, permit)
             return
@@ -70,6 +73,9 @@ async def open_in_task(engine: Engine[C], lane: Lane[C]) -> None:
         raise
     else:
         engine.opened(lane, connection, permit, began_s)
+    finally:
+        if permit is not None:
+            lane.permits.discard(permit)
 
 
 async def _permit(engine: Engine[C], lane: Lane[C]) -> Permit | None:
@@ -78,17 +84,55 @@ async def _permit(engine: Engine[C], lane: Lane[C]) -> Permit | None:
     got = budget.try_acquire()
     if got is not None:
         return got
-    kept: list[Permit] = []
-
-    def wait_in_line() -> None:
-        permit = budget.acquire(lambda: not engine.wants(lane), engine)
-        if permit is not None:
-            kept.append(permit)
-
+    errand = _Errand(lambda left: budget.acquire(lambda: left() or not engine.wants(lane), engine))
     try:
-        await _sync.offload(wait_in_line)
-    except BaseException:
-        for permit in kept:
-            permit.release()
+        await errand.parker.park()
+    except BaseException:  # the loop ends, and must not wait for the budget
+        errand.leave()
         raise
-    return kept[0] if kept else None
+    return errand.result()
+
+
+class _Errand:
+    """
+    A thread waits in line for a permit, and a task for the thread, unless it leaves before.
+
+    Thread safety: from the task and from the thread.
+    """
+
+    def __init__(self, acquire: Callable[[Callable[[], bool]], Permit | None]) -> None:
+        self.parker = _sync.async_parker()
+        self._acquire = acquire
+        self._lock = _sync.Lock()
+        self._left = False  # guarded by _lock
+        self._permit: Permit | None = None  # guarded by _lock
+        self._error: BaseException | None = None  # guarded by _lock
+        _sync.spawn(self._run, name="wait for a permit")
+
+    def _run(self) -> None:
+        permit: Permit | None = None
+        error: BaseException | None = None
+        try:
+            permit = self._acquire(lambda: self._left)
+        except BaseException as raised:
+            error = raised
+        with self._lock:
+            self._permit, self._error = permit, error
+            left = self._left
+        if left or not self.parker.unpark():
+            self.leave()
+
+    def leave(self) -> None:
+        """Whatever it gets, or got, is for others."""
+        with self._lock:
+            self._left = True
+            permit, self._permit = self._permit, None
+        if permit is not None:
+            permit.release()
+
+    def result(self) -> Permit | None:
+        """What the thread got; None when nobody wants it any more."""
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            return self._permit

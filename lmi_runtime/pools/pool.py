@@ -177,6 +177,8 @@ class Pool(Generic[C]):
             max_size=now.max_size if max_size is None else max_size,
             min_size=now.min_size if min_size is None else min_size,
         )
+        if max_size is not None:
+            self._sized_by_worker = False  # in children neither
         self.engine.resize(min_size, max_size)
 
     def drain(self) -> None:
@@ -237,9 +239,9 @@ def _connector(
 
 def _in_child() -> None:
     begin_anew()
-    forget_dropped()
     for pool in list(_pools):
         pool.begin_anew()
+    forget_dropped()  # not before: something has to refer to what they had
 
 
 os.register_at_fork(after_in_child=_in_child)

@@ -15,6 +15,8 @@ C = TypeVar("C")
 
 def take_back(engine: Engine[C], member: Member[C], error: BaseException | None) -> None:
     """From a thread; `error` ended its block."""
+    if engine.state.inherited:
+        return  # a child has nothing to say to it
     good = False
     try:
         good = _good_as_it_is(engine, member, error)
@@ -29,6 +31,8 @@ async def take_back_in_task(
     engine: Engine[C], member: Member[C], error: BaseException | None
 ) -> None:
     """From a task; `error` ended its block."""
+    if engine.state.inherited:
+        return
     good = _good_as_it_is(engine, member, error)
     if not good or not engine.handling.must_reset(member):
         engine.give(member, good=good)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lmi_runtime import _sync
@@ -15,7 +16,14 @@ from lmi_runtime.pools.members import Member
 if TYPE_CHECKING:
     from lmi_runtime.pools.engine import Engine
 
-__all__ = ["Attendant", "drop", "forget_dropped", "see_to_dropped"]
+__all__ = [
+    "Attendant",
+    "drop",
+    "forget_dropped",
+    "put_off",
+    "see_to_dropped",
+    "see_to_put_off",
+]
 
 C = TypeVar("C")
 
@@ -23,6 +31,9 @@ _log = logging.getLogger("lmi_runtime.pools")
 
 _dropped: deque[tuple[Engine[Any], Member[Any]]] = deque()
 """What finalizers found lent. Changed in atomic steps: a finalizer may interrupt anything."""
+
+_put_off: deque[Callable[[], None]] = deque()
+"""What finalizers wanted while their thread held a pool's lock. Changed in atomic steps."""
 
 _LEAP_S = 5.0
 _PAUSE_S = 1.0
@@ -46,6 +57,7 @@ class Attendant(Generic[C]):
         state = engine.state
         orders: Orders[C] = Orders()
         see_to_dropped()
+        see_to_put_off()
         self._drop_dead_lanes()
         give_way = engine.has_to_give_way()
         with state.lock:
@@ -57,6 +69,7 @@ class Attendant(Generic[C]):
                 state.give_way_locked(now_s, orders)
             for lane in state.lanes.values():
                 state.refill_locked(lane, orders)
+            state.grow_locked(orders)
             leaks = state.leaks_locked(now_s)
             waiting = any(lane.line for lane in state.lanes.values())
         for member in leaks:
@@ -107,9 +120,32 @@ def see_to_dropped() -> None:
             engine.give(member, good=False)
 
 
+def put_off(engine: Engine[Any], step: Callable[[], None]) -> None:
+    """
+    Do `step` when its thread does not hold the pool's lock any more.
+
+    Python finalizes where it likes: whatever a connection is given back by may run in the middle
+    of a step of the same pool, on the same thread.
+    """
+    _put_off.append(step)
+    if engine.tended:
+        keeper().poke()
+
+
+def see_to_put_off() -> None:
+    """Do what finalizers could not."""
+    for _ in range(len(_put_off)):
+        try:
+            step = _put_off.popleft()
+        except IndexError:  # another thread was faster
+            return
+        step()
+
+
 def forget_dropped() -> None:
     """In a child: they are the parent's."""
     _dropped.clear()
+    _put_off.clear()
 
 
 def _tell(engine: Engine[C], member: Member[C], what: str) -> None:

@@ -10,7 +10,7 @@ from lmi_runtime.context import peek
 from lmi_runtime.pools.core import Orders
 from lmi_runtime.pools.engine import Engine
 from lmi_runtime.pools.members import Lane, Member, Waiter
-from lmi_runtime.pools.tending import see_to_dropped
+from lmi_runtime.pools.tending import put_off, see_to_dropped
 
 __all__ = ["acquire", "acquire_in_task"]
 
@@ -152,6 +152,9 @@ class Wait(Generic[C]):
 
     def _leave(self) -> None:
         assert self._waiter is not None
+        if self._state.lock._is_owned():  # type: ignore[attr-defined]
+            put_off(self._engine, self._leave)
+            return
         orders: Orders[C] = Orders()
         with self._state.lock:
             self._state.leave_locked(self._waiter, _sync.monotonic(), orders)
