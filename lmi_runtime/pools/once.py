@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from types import TracebackType
@@ -92,7 +91,7 @@ class Opening(Generic[T]):
             self._traceback = None if error is None else error.__traceback__
 
 
-class Opened(ABC, Generic[T]):
+class Opened(Generic[T]):
     """
     A value, and how it is closed.
 
@@ -114,9 +113,9 @@ class Opened(ABC, Generic[T]):
         """Whether anything is left to do when it is closed."""
         return self._rest is not None
 
-    @abstractmethod
     def close_now(self, budget_s: float) -> Awaitable[None] | None:
         """Run what is left of the opener; see `registry.Closable`."""
+        raise NotImplementedError
 
     def take_rest_locked(self) -> Rest | None:
         rest, self._rest = self._rest, None

@@ -66,7 +66,7 @@ class Resource(Generic[T]):
             BaseException: What the opener raised. The next call tries again.
         """
         cell = self._once.cells.get(None)
-        if isinstance(cell, Opened):
+        if isinstance(cell, Opened):  # every request comes by here
             return cell.value
         if _sync.current_home() is None:
             return self._open_in_thread()
