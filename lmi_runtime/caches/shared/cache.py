@@ -130,7 +130,6 @@ class SharedCache(Generic[V]):
         self._entries = Entries(self._vault, codec_of(codec), policy, now)
         self._tier = None if l2 is None else Tier(l2, name, policy, now)
         self._loading = Loading(self._vault, self._entries, policy, patience_s, self._tier)
-        self._resting: dict[bytes, float] = {}  # failed refreshes; single operations are atomic
         self._begin_anew()
         follow(self)
 
@@ -339,7 +338,7 @@ class SharedCache(Generic[V]):
             return self._hits
         if now_s < times.stale_until:
             return self._hits_stale
-        if now_s < times.error_until and self._rests(plain):
+        if now_s < times.error_until and self._loading.rests(plain):
             return self._hits_on_error
         return None
 
@@ -419,7 +418,7 @@ class SharedCache(Generic[V]):
     def _begin(
         self, task: Task, loader: Callable[[], Any], home: _sync.Home | None
     ) -> Flight | None:
-        if self._rests(task.key) or self._loading.busy(task.key):
+        if self._loading.rests(task.key) or self._loading.busy(task.key):
             return None
         tags = flight_tags(task.tags)
         with self._lock:
@@ -427,16 +426,6 @@ class SharedCache(Generic[V]):
         if flight is not None:
             self._refreshes.add()
         return flight
-
-    def _rests(self, plain: bytes) -> bool:
-        """Whether loading this failed a moment ago, so that it is not tried again yet."""
-        until_s = self._resting.get(plain)
-        if until_s is None:
-            return False
-        if _sync.monotonic() < until_s:
-            return True
-        self._resting.pop(plain, None)
-        return False
 
     def _begin_anew(self) -> None:
         self._lock = _sync.Lock()

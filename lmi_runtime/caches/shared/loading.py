@@ -28,11 +28,14 @@ from lmi_runtime.caches.shared.store import Moment
 from lmi_runtime.caches.shared.tier import Tier
 from lmi_runtime.caches.shared.vault import Vault
 
-__all__ = ["Late", "Loading", "Task", "flight_tags"]
+__all__ = ["Late", "Loading", "Task", "flight_tags", "lock_number"]
 
 _SHARE_OF_WAIT = 0.1
 _SHORTEST_PAUSE_S = 0.001
 _LONGEST_PAUSE_S = 0.02
+_REST_S = 1.0
+"""How long after a failed load the next one in the background may begin."""
+_MOST_RESTING = 1024
 
 
 class Late(BaseException):
@@ -93,6 +96,7 @@ class Loading:
 
     def forget(self) -> None:
         """Count from nothing, as a child does after a fork."""
+        self._resting: dict[bytes, float] = {}  # single operations are atomic
         self.elsewhere = _sync.Counter()
         self.loads = _sync.Counter()
         self.load_us = _sync.Counter()
@@ -142,9 +146,23 @@ class Loading:
         """Whether this key is being loaded now, in whatever process."""
         place = self._vault.place()
         try:
-            return place is not None and place.locks.locked(_number(key))
+            return place is not None and place.locks.locked(lock_number(key))
         except OSError:
             return False
+
+    def rest(self, key: bytes) -> None:
+        """Note that loading `key` failed: in the background it is not tried again at once."""
+        if len(self._resting) >= _MOST_RESTING:
+            self._resting.clear()
+        self._resting[key] = _sync.monotonic() + (self._policy.negative_ttl_s or _REST_S)
+
+    def rests(self, key: bytes) -> bool:
+        """Whether loading `key` failed a moment ago."""
+        until_s = self._resting.get(key)
+        if until_s is None or _sync.monotonic() < until_s:
+            return until_s is not None
+        self._resting.pop(key, None)
+        return False
 
     def _look(self, task: Task) -> tuple[Outcome | None, Moment]:
         """What another process has loaded meanwhile, or else the moment at which a load begins."""
@@ -176,6 +194,7 @@ class Loading:
     def _failed(self, task: Task, error: Exception, since: Moment, started_s: float) -> Outcome:
         self._count(started_s)
         self.failures.add()
+        self.rest(task.key)
         entry = self._entries.read(task.key)
         if entry is not None and self._entries.now() < entry.times.error_until:
             self.on_error.add()
@@ -224,7 +243,7 @@ class Loading:
         if place is None:
             return _Unlocked()
         try:
-            return place.locks.try_lock(_number(key))
+            return place.locks.try_lock(lock_number(key))
         except OSError:  # no more files can be opened
             return _Unlocked()
 
@@ -253,12 +272,14 @@ def flight_tags(tags: Iterable[str]) -> list[str]:
     return [tag_name(tag).hex() for tag in tags]
 
 
-def _number(key: bytes) -> int:
+def lock_number(key: bytes) -> int:
+    """The number of the lock that whoever loads `key` holds."""
     return FLIGHTS_FROM + int.from_bytes(blake2b(key, digest_size=7).digest())
 
 
 def _good(entry: Entry, now_s: float, ahead: bool) -> bool:
-    return now_s < (entry.times.refresh_at if ahead else entry.times.fresh_until)
+    times = entry.times
+    return now_s < (min(times.refresh_at, times.fresh_until) if ahead else times.fresh_until)
 
 
 async def _call(loader: Callable[[], Any]) -> Any:
