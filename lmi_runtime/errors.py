@@ -24,6 +24,7 @@ __all__ = [
     "LoadCancelled",
     "LoadFailed",
     "LoadTimeout",
+    "LockTimeout",
     "MarshalError",
     "NoActiveRequest",
     "PoolClosed",
@@ -35,6 +36,7 @@ __all__ = [
     "RuntimeApiClosed",
     "RuntimeApiError",
     "RuntimeApiUnreachable",
+    "ScratchFull",
     "UnmarshalError",
     "UnsupportedMode",
     "VariableNotSet",
@@ -210,6 +212,18 @@ class LoadFailed(LmiError, RuntimeError):
     """Loading the value failed a moment ago, in this process or another, and that was kept."""
 
     error_type = "Function.LoadFailed"
+
+
+class LockTimeout(LmiError, TimeoutError):
+    """Somebody else kept a file locked for too long."""
+
+    error_type = "Function.LockTimeout"
+
+
+class ScratchFull(LmiError, OSError):
+    """The disk of temporary files is full, or a request's part of it."""
+
+    error_type = "Function.ScratchFull"
 
 
 # Your move: the code asks for something that cannot work.
