@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,14 +24,15 @@ def _ours(function: AsyncFunction) -> AsyncFunction:
 def _ours_decorated(function: AsyncFunction) -> AsyncFunction:
     from lmi_runtime.caches import cached
 
-    return cached(max_size=SIZE, ttl_s=TTL_S)(function)  # type: ignore[no-any-return]
+    return cached(max_size=SIZE, ttl_s=TTL_S)(function)
 
 
 def _async_lru(function: AsyncFunction) -> AsyncFunction:
     from async_lru import alru_cache
 
     made: Any = alru_cache(maxsize=SIZE, ttl=TTL_S)
-    return made(function)  # type: ignore[no-any-return]
+    kept: AsyncFunction = made(function)
+    return kept
 
 
 def _cachebox(function: AsyncFunction) -> AsyncFunction:
@@ -40,15 +42,17 @@ def _cachebox(function: AsyncFunction) -> AsyncFunction:
 
 
 def _aiocache(function: AsyncFunction) -> AsyncFunction:
-    import aiocache
+    aiocache: Any = importlib.import_module("aiocache")
 
-    return aiocache.cached(ttl=TTL_S)(function)  # type: ignore[no-any-return]
+    kept: AsyncFunction = aiocache.cached(ttl=TTL_S)(function)
+    return kept
 
 
 def _aiocache_stampede(function: AsyncFunction) -> AsyncFunction:
-    import aiocache
+    aiocache: Any = importlib.import_module("aiocache")
 
-    return aiocache.cached_stampede(lease=2, ttl=TTL_S)(function)  # type: ignore[no-any-return]
+    kept: AsyncFunction = aiocache.cached_stampede(lease=2, ttl=TTL_S)(function)
+    return kept
 
 
 TASK_FUNCTIONS: dict[str, Callable[[AsyncFunction], AsyncFunction]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
@@ -46,20 +47,19 @@ def _ours(function: Function) -> Function:
 def _ours_decorated(function: Function) -> Function:
     from lmi_runtime.caches import cached
 
-    return cached(max_size=SIZE, ttl_s=TTL_S)(function)  # type: ignore[no-any-return]
+    return cached(max_size=SIZE, ttl_s=TTL_S)(function)
 
 
 def _cachetools_lock(function: Function) -> Function:
     from cachetools import TTLCache, cached
 
-    return cached(TTLCache(SIZE, TTL_S), lock=threading.Lock())(function)  # type: ignore[no-any-return]
+    return cached(TTLCache(SIZE, TTL_S), lock=threading.Lock())(function)
 
 
 def _cachetools_condition(function: Function) -> Function:
     from cachetools import TTLCache, cached
 
-    made = cached(TTLCache(SIZE, TTL_S), condition=threading.Condition())(function)
-    return made  # type: ignore[no-any-return]
+    return cached(TTLCache(SIZE, TTL_S), condition=threading.Condition())(function)
 
 
 def _cachebox(function: Function) -> Function:
@@ -73,28 +73,32 @@ def _lru_cache(function: Function) -> Function:
 
 
 def _disk() -> Any:
-    import diskcache
+    diskcache: Any = importlib.import_module("diskcache")
 
     # Removed when the interpreter ends in order, as processes that measure do not.
     return diskcache.Cache(tempfile.mkdtemp(prefix="lmi-bench-"))
 
 
 def _diskcache_memoize(function: Function) -> Function:
-    return _disk().memoize(expire=TTL_S)(function)  # type: ignore[no-any-return]
+    kept: Function = _disk().memoize(expire=TTL_S)(function)
+    return kept
 
 
 def _diskcache_stampede(function: Function) -> Function:
-    import diskcache
+    diskcache: Any = importlib.import_module("diskcache")
 
-    return diskcache.memoize_stampede(_disk(), TTL_S)(function)  # type: ignore[no-any-return]
+    kept: Function = diskcache.memoize_stampede(_disk(), TTL_S)(function)
+    return kept
 
 
 def _diskcache_barrier(function: Function) -> Function:
-    import diskcache
+    diskcache: Any = importlib.import_module("diskcache")
 
     cache = _disk()
-    guarded = diskcache.barrier(cache, diskcache.Lock)(cache.memoize(expire=TTL_S)(function))
-    return guarded  # type: ignore[no-any-return]
+    guarded: Function = diskcache.barrier(cache, diskcache.Lock)(
+        cache.memoize(expire=TTL_S)(function)
+    )
+    return guarded
 
 
 THREAD_FUNCTIONS: dict[str, Callable[[Function], Function]] = {
@@ -143,7 +147,7 @@ def _cachetools_get() -> Spin:
     from cachetools import TTLCache
 
     lock = threading.Lock()
-    cache = TTLCache(SIZE, TTL_S)
+    cache: Any = TTLCache(SIZE, TTL_S)
     _fill(cache, KEYS)
 
     def spin() -> None:

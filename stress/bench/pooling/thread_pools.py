@@ -107,9 +107,8 @@ class _Redis(_Pairs):
         from redis.connection import BlockingConnectionPool
 
         fake = redis_class(wire, asynchronous=False)
-        pool = BlockingConnectionPool(
-            max_connections=size, timeout=timeout_s, connection_class=fake
-        )
+        make: Any = BlockingConnectionPool
+        pool = make(max_connections=size, timeout=timeout_s, connection_class=fake)
         self.acquire, self.release = pool.get_connection, pool.release
 
 
