@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from lmi_runtime import _sync
 from lmi_runtime.context import peek
-from lmi_runtime.errors import LoadTimeout, PoolClosed, PoolError, ReentrantLoad
+from lmi_runtime.errors import LoadTimeout, PoolClosed, PoolError, ReentrantLoad, WrongKindOfCaller
 from lmi_runtime.pools import registry
 from lmi_runtime.pools.inherited import leave_to_parent
 
@@ -43,6 +43,13 @@ _log = logging.getLogger(__name__)
 # One for all: it is taken when something is opened or closed, never to use it. Re-entrant,
 # because a finalizer that asks for a resource may come in while it is held.
 _lock = _sync.RLock()
+
+_blocked: dict[_sync.Home | None, Opening[Any]] = {}  # guarded by _lock
+"""Event loops that stand still, because their threads wait for an opening."""
+
+_STANDS_STILL = (
+    "Opening {0} needs the event loop that stands still in a call of {0}: await {0}.aget() there."
+)
 
 opening_now: ContextVar[Opening[Any] | None] = ContextVar("opening_now", default=None)
 """The opening that this code is a part of."""
@@ -190,6 +197,7 @@ class Once(Generic[T]):
         Raises:
             PoolClosed: It has been closed for good.
             ReentrantLoad: The opening would wait for the one that asks.
+            WrongKindOfCaller: It would wait for a loop that waits for it.
         """
         lost: list[Opened[T]] = []
         with _lock:
@@ -200,7 +208,7 @@ class Once(Generic[T]):
                 return cell
             fresh = cell is None
             opening = Opening[T](self.name, home) if cell is None else cell
-            _wait_for_locked(opening)
+            _wait_for_locked(opening, parker)
             if fresh:
                 lost = self._lose_ended_locked()
                 self.cells[home] = opening
@@ -208,7 +216,12 @@ class Once(Generic[T]):
         for opened in lost:
             _log.warning("%s was left open: its event loop was closed before it", opened.name)
         if fresh:
-            self._start(start, opening)
+            try:
+                start(opening)
+            except BaseException as error:
+                self.fail(opening, error)
+                _stop_waiting(opening, parker)
+                raise
         return opening
 
     def succeed(self, opening: Opening[T], opened: Opened[T]) -> Rest | None:
@@ -277,13 +290,6 @@ class Once(Generic[T]):
         self.cells = {}
         self._closed = False
 
-    def _start(self, start: Callable[[Opening[T]], None], opening: Opening[T]) -> None:
-        try:
-            start(opening)
-        except BaseException as error:
-            self.fail(opening, error)
-            raise
-
     def _lose_ended_locked(self) -> list[Opened[T]]:
         lost = []
         for home, cell in list(self.cells.items()):
@@ -336,23 +342,48 @@ def _limit_s() -> float | None:
 
 
 def _stop_waiting(opening: Opening[Any], parker: _sync.ThreadParker | _sync.AsyncParker) -> None:
-    me = opening_now.get()
+    me, here = opening_now.get(), _blocks(parker)
     with _lock:
         opening.parkers.pop(parker, None)
+        if here is not None:
+            _blocked.pop(here, None)
         if me is not None and opening in me.waits_for:
             me.waits_for.remove(opening)
 
 
-def _wait_for_locked(opening: Opening[Any]) -> None:
-    """Note that the current opening, if any, waits for another; refuse to go round in circles."""
-    me = opening_now.get()
-    if me is None or me.ended:
-        return
+def _blocks(parker: _sync.ThreadParker | _sync.AsyncParker) -> _sync.Home | None:
+    """The loop that stands still while `parker` waits."""
+    return _sync.current_home() if isinstance(parker, _sync.ThreadParker) else None
+
+
+def _wait_for_locked(opening: Opening[Any], parker: _sync.ThreadParker | _sync.AsyncParker) -> None:
+    """Note who waits for `opening`: an opener, a loop; refuse what would never end."""
+    me, here = opening_now.get(), _blocks(parker)
+    if me is not None and me.ended:
+        me = None
+    if me is not None:
+        _refuse_circles_locked(me, opening)
+    if here is not None:
+        if _needs_locked(opening, here):
+            raise WrongKindOfCaller(_STANDS_STILL.format(opening.resource))
+        _blocked[here] = opening
+    if me is not None:
+        me.waits_for.append(opening)
+
+
+def _refuse_circles_locked(me: Opening[Any], opening: Opening[Any]) -> None:
     path = _path_locked(opening, me)
     if path is not None:
         names = " -> ".join((me.resource, *path))
         raise ReentrantLoad(f"Opening {me.resource} needs {me.resource} itself: {names}")
-    me.waits_for.append(opening)
+    blocked = _blocked.get(opening.home)
+    if blocked is not None and _path_locked(blocked, me) is not None:
+        raise WrongKindOfCaller(_STANDS_STILL.format(blocked.resource))
+
+
+def _needs_locked(opening: Opening[Any], home: _sync.Home) -> bool:
+    """Whether this, or what it waits for, is being opened on that loop."""
+    return opening.home is home or any(_needs_locked(each, home) for each in opening.waits_for)
 
 
 def _path_locked(start: Opening[Any], goal: Opening[Any]) -> list[str] | None:
@@ -380,6 +411,7 @@ def _begin_anew_in_child() -> None:
     # Whoever held the lock does not exist here, nor does any opener that ran.
     global _lock
     _lock = _sync.RLock()
+    _blocked.clear()
     for once in list(_all):
         once.begin_anew()
 

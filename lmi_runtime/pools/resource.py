@@ -15,7 +15,14 @@ import anyio
 from lmi_runtime import _sync
 from lmi_runtime.errors import PoolError, WrongKindOfCaller
 from lmi_runtime.pools import once, registry
-from lmi_runtime.pools.once import Once, Opened, OpenedByTask, OpenedByThread, Opening, Rest
+from lmi_runtime.pools.halves import (
+    check_opener,
+    finish_in_task,
+    first_value,
+    name_of,
+    open_by_thread,
+)
+from lmi_runtime.pools.once import Once, Opened, OpenedByTask, OpenedByThread, Opening
 
 __all__ = ["AsyncResource", "Resource", "resource", "set_worker_loop"]
 
@@ -50,7 +57,7 @@ class Resource(Generic[T]):
     def __init__(self, opener: Callable[[], T] | Callable[[], Iterator[T]]) -> None:
         functools.update_wrapper(self, opener)
         self._opener: Callable[[], Any] = opener
-        self._once: Once[T] = Once(_name_of(opener))
+        self._once: Once[T] = Once(name_of(opener))
 
     def __call__(self) -> T:
         """
@@ -63,6 +70,8 @@ class Resource(Generic[T]):
             LoadTimeout: The current request's deadline came first. The opener goes on.
             PoolClosed: It has been closed.
             ReentrantLoad: It is being opened, and its opener needs it.
+            WrongKindOfCaller: It needs an async resource that has to be opened on the event
+                loop which this call blocks.
             BaseException: What the opener raised. The next call tries again.
         """
         cell = self._once.cells.get(None)
@@ -121,7 +130,7 @@ class Resource(Generic[T]):
         context = Context()  # for both halves of a generator
         context.run(once.opening_now.set, opening)
         try:
-            value, rest = context.run(_open, self._opener, context)
+            value, rest = context.run(open_by_thread, self._opener, context)
         except BaseException as error:
             self._once.fail(opening, error)
             return
@@ -147,7 +156,7 @@ class AsyncResource(Generic[T]):
         functools.update_wrapper(self, opener)
         self._opener: Callable[[], Any] = opener
         self._generates = inspect.isasyncgenfunction(opener)
-        self._once: Once[T] = Once(_name_of(opener))
+        self._once: Once[T] = Once(name_of(opener))
 
     async def __call__(self) -> T:
         """
@@ -258,12 +267,12 @@ class AsyncResource(Generic[T]):
         life = _Life(generator)
         try:
             with life.scope:
-                value = await _first(generator, self._once.name)
+                value = await first_value(generator, self._once.name)
                 opened = OpenedByTask(self._once, opening.home, value, life.end)
                 if self._once.succeed(opening, opened) is None:
                     await self._until_closed(opened, life)
                 if not life.inherited:
-                    await _finish_async(generator, self._once.name)
+                    await finish_in_task(generator, self._once.name)
         except BaseException as error:
             self._fail(opening, error)
         finally:
@@ -360,67 +369,10 @@ def resource(opener: Callable[[], Any]) -> Resource[Any] | AsyncResource[Any]:
     Thread safety: the resource is used by all requests at once, so what the opener makes has
     to be fit for that.
     """
-    _check_opener(opener)
+    check_opener(opener)
     if inspect.isasyncgenfunction(opener) or inspect.iscoroutinefunction(opener):
         return AsyncResource(opener)
     return Resource(opener)
-
-
-def _check_opener(opener: Any) -> None:
-    if not callable(opener):
-        raise TypeError(f"@resource takes a function, not {opener!r}.")
-    try:
-        parameters = inspect.signature(opener).parameters.values()
-    except ValueError:  # some that are written in C do not tell
-        return
-    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in optional]
-    if needed:
-        raise TypeError(
-            f"@resource opens {_name_of(opener)} without arguments, but it needs "
-            f"{', '.join(needed)}. Methods cannot be resources: use a function of the module."
-        )
-
-
-def _name_of(opener: Any) -> str:
-    return str(getattr(opener, "__qualname__", None) or repr(opener))
-
-
-def _open(opener: Callable[[], Any], context: Context) -> tuple[Any, Rest | None]:
-    made = opener()
-    name = _name_of(opener)
-    if inspect.iscoroutine(made):
-        made.close()
-        raise TypeError(f"{name} returned a coroutine: make it an `async def`.")
-    if not inspect.isgeneratorfunction(opener):
-        return made, None
-    for value in made:
-        return value, lambda: context.run(_finish, made, name)
-    raise RuntimeError(f"{name} yielded nothing.")
-
-
-def _finish(generator: Any, name: str) -> None:
-    try:
-        for _ in generator:
-            generator.close()
-            _log.error("%s yielded more than once", name)
-    except Exception:
-        _log.exception("Closing %s failed", name)
-
-
-async def _first(generator: Any, name: str) -> Any:
-    async for value in generator:
-        return value
-    raise RuntimeError(f"{name} yielded nothing.")
-
-
-async def _finish_async(generator: Any, name: str) -> None:
-    try:
-        async for _ in generator:
-            await generator.aclose()
-            _log.error("%s yielded more than once", name)
-    except Exception:
-        _log.exception("Closing %s failed", name)
 
 
 def _forget_loop_in_child() -> None:

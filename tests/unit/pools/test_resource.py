@@ -621,7 +621,8 @@ async def test_a_second_yield_ends_an_async_generator(caplog: Log) -> None:
     assert log == ["cleaned"]
 
 
-def test_a_thread_that_cannot_start_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.anyio
+async def test_a_thread_that_cannot_start_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     thing = resource(lambda: 1)
 
     def refuse(*_: object, **__: object) -> None:
@@ -631,6 +632,7 @@ def test_a_thread_that_cannot_start_is_a_failure(monkeypatch: pytest.MonkeyPatch
         patch.setattr(_sync, "spawn", refuse)
         with pytest.raises(RuntimeError, match="start"):
             thing()
+    assert once._blocked == {}
     assert thing() == 1
 
 
@@ -744,6 +746,57 @@ def test_two_that_need_the_same_are_no_circle(opener: Opener) -> None:
     opener.gate.set()
 
     assert caller.result() == 5
+
+
+@pytest.mark.anyio
+async def test_an_opener_does_not_wait_for_the_loop_that_waits_for_it() -> None:
+    set_worker_loop(_sync.current_home())
+    client = resource(Opener().in_task)
+    inner = resource(lambda: client.get())
+    outer = resource(lambda: inner())
+
+    for thing in (inner, outer):
+        with pytest.raises(WrongKindOfCaller, match=r"await .*\.aget\(\)"):
+            thing()
+    assert once._blocked == {}
+
+
+@pytest.mark.anyio
+async def test_a_loop_does_not_wait_for_an_opener_that_waits_for_it(opener: Opener) -> None:
+    set_worker_loop(_sync.current_home())
+    client = resource(opener.in_task)
+    thing = resource(lambda: client.get())
+    caller = Asking(thing)
+    await until_here(lambda: waiting(client) == 1)
+
+    with pytest.raises(WrongKindOfCaller, match="stands still"):
+        thing()
+    opener.gate.set()
+    assert await thing.aget() == 1
+    assert await anyio.to_thread.run_sync(caller.result) == 1
+
+
+@pytest.mark.anyio
+async def test_a_thread_may_ask_for_a_loop_that_stands_still_for_others(opener: Opener) -> None:
+    """It is only a little late."""
+    set_worker_loop(_sync.current_home())
+    client = resource(Opener().in_task)
+    thing: Resource[int] = resource(opener)
+
+    def ask() -> None:
+        until(lambda: waiting(thing) == 1)
+        until(lambda: once._blocked != {})
+        asking.append(Asking(client.get))
+        until(lambda: waiting(client) == 1)
+        opener.gate.set()
+
+    asking: list[Asking] = []
+    first = Asking(ask)
+    assert thing() == 1
+    first.result()
+    client._opener.__self__.gate.set()  # type: ignore[attr-defined]
+    assert await client() == 1
+    assert await anyio.to_thread.run_sync(asking[0].result) == 1
 
 
 # --- closing
