@@ -219,5 +219,8 @@ def read_callers(callers: Sequence[Caller], seconds: float) -> Reading:
             "hold_ms": hold_s * 1000,
             "per_s": sum(leases) / seconds,
         },
-        {"longest_ms": sorted(max(c.waits_s, default=0.0) * 1000 for c in callers)},
+        {
+            "longest_ms": [max(caller.waits_s, default=0.0) * 1000 for caller in callers],
+            "leases": [float(count) for count in leases],
+        },
     )
