@@ -68,6 +68,8 @@ class Lease(Generic[C]):
             else:
                 member = None
         if member is None:
+            if _sync.current_home() is not None:  # trio's; looked for only where we would wait
+                raise self._wrong_caller()
             member = acquire(engine, lane, now_s, self._timeout_s)
         self._engine = engine
         self._member = member
