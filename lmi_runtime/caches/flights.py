@@ -54,12 +54,14 @@ class Flight:
     A load under way.
 
     Attributes:
-        outcome: How it ended; None as long as it has not. Set once, under the lock.
+        outcome: How it ended; None as long as it has not, and when all have taken it: an error
+            holds the frames it went through, and these the flight.
         over: True when it has ended, or been given up. Only ever becomes True.
         tenant: Whose data is loaded, where the cache keeps tenants apart.
     """
 
     __slots__ = (
+        "aboard",
         "ask",
         "background",
         "began_s",
@@ -85,6 +87,7 @@ class Flight:
         self.task: _sync.BackgroundTask | None = None
         self.candidate: Waiter | None = None  # who is to run it next, and has not begun yet
         self.waiters: dict[Waiter, None] = {}
+        self.aboard = 0  # those who have boarded and not left
         self.ticks = 0  # how often a tag was invalidated meanwhile
         self.marks: dict[str, int] = {}  # those tags, and at which tick each was last
         self.outcome: Outcome | None = None
@@ -95,6 +98,11 @@ class Flight:
     @property
     def tenant(self) -> str | None:
         return self.ask.tenant
+
+    def landed(self) -> Outcome:
+        """How it ended, which it has."""
+        assert self.outcome is not None
+        return self.outcome
 
 
 class Waiter:
@@ -175,6 +183,7 @@ class Flights:
             self.joined += 1
             waiter.mark = flight.ticks
         flight.waiters[waiter] = None
+        flight.aboard += 1
         waiter.flight = flight
 
     def begin_locked(self, ask: Ask, home: _sync.Home | None) -> Flight | None:
@@ -214,38 +223,46 @@ class Flights:
         flight, token, within = waiter.flight, object(), inside()
         try:
             _hold(within, token, flight)
-            if waiter.leads:
-                return self._fly(flight, waiter)
-            if waiter.home is not None:
-                return self._fly_alone(waiter)
-            while True:
-                step = self._step(waiter, _sync.ThreadParker)
-                if isinstance(step, Outcome):
-                    return step
-                if step is _LEAD:
-                    return self._fly(flight, waiter)
-                parker, nap_s = step
-                parker.park(nap_s)
+            return self._ride(flight, waiter)
         finally:
             self._leave(waiter)
             if within is not None:
                 within.edges.pop(token, None)
 
-    def call_off(self, flight: Flight) -> None:
-        """Give up a flight that has not begun."""
-        with self.lock:
-            self._give_up_locked(flight)
+    def _ride(self, flight: Flight, waiter: Waiter) -> Outcome:
+        if not waiter.leads:
+            if waiter.home is not None:
+                return self._fly_alone(waiter)
+            outcome = self._wait(waiter)
+            if outcome is not None:
+                return outcome
+        self._fly(flight, waiter)
+        return flight.landed()
+
+    def _wait(self, waiter: Waiter) -> Outcome | None:
+        """The outcome; None if this thread is to run the load."""
+        while True:
+            step = self._step(waiter, _sync.ThreadParker)
+            if isinstance(step, Outcome):
+                return step
+            if step is _LEAD:
+                return None
+            parker, nap_s = step
+            parker.park(nap_s)
 
     def run(self, flight: Flight) -> None:
         """Run the load of a flight that nobody waits for, in this thread."""
         self._fly(flight, None)
 
-    def _fly(self, flight: Flight, waiter: Waiter | None) -> Outcome:
+    def call_off(self, flight: Flight) -> None:
+        """A flight that nobody waited for cannot begin; who waits for it by now is to run it."""
+        self._abandon(flight, flight.runner)
+
+    def _fly(self, flight: Flight, waiter: Waiter | None) -> None:
         runner = flight.runner
         ask = flight.ask if waiter is None else waiter.ask
         try:
-            outcome = Context().run(self._produce, flight, ask)
-            self._land(flight, outcome)
+            self._land(flight, Context().run(_within, flight, self._produce, ask))
         except BaseException:
             # Not an error of the load but of this thread, as a KeyboardInterrupt is.
             if waiter is not None:
@@ -253,19 +270,20 @@ class Flights:
                     flight.waiters.pop(waiter, None)
             self._abandon(flight, runner)
             raise
-        return outcome
 
     def _fly_alone(self, waiter: Waiter) -> Outcome:
         # To wait here would block an event loop, maybe the very one that runs the load.
         alone, token = Flight(waiter.ask, None), object()
+        alone.aboard = 1
         waiter.flight.edges[token] = alone  # so that it cannot ask for its own key, either
         try:
-            return self._fly(alone, waiter)
+            self._fly(alone, waiter)
+            return alone.landed()
         finally:
             waiter.flight.edges.pop(token, None)
+            alone.outcome = None
 
-    def _produce(self, flight: Flight, ask: Ask) -> Outcome:
-        _inside.set(flight)
+    def _produce(self, ask: Ask) -> Outcome:
         try:
             result = ask.loader()
             _refuse(result)
@@ -314,8 +332,8 @@ class Flights:
     async def _afly(self, flight: Flight, runner: object, waiter: Waiter | None) -> None:
         ask = flight.ask if waiter is None else waiter.ask
         try:
-            outcome = await self._aproduce(flight, ask)
-            self._land(flight, outcome)
+            _inside.set(flight)
+            self._land(flight, await self._aproduce(ask))
         except (KeyboardInterrupt, SystemExit) as error:
             told = self._tell(flight, waiter, error)
             self._abandon(flight, runner)
@@ -326,10 +344,9 @@ class Flights:
             self._abandon(flight, runner)
             raise
 
-    async def _aproduce(self, flight: Flight, ask: Ask) -> Outcome:
-        _inside.set(flight)
+    async def _aproduce(self, ask: Ask) -> Outcome:
         try:
-            return await self._aload(flight, ask)
+            return await self._aload(ask)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -341,15 +358,14 @@ class Flights:
         except Exception as error:
             return self._failed(ask, error)
 
-    async def _aload(self, flight: Flight, ask: Ask) -> Outcome:
+    async def _aload(self, ask: Ask) -> Outcome:
         if _is_async(ask.loader):
             return self._prepare(ask, await ask.loader())
-        made = await _sync.offload(lambda: self._call(flight, ask))
+        made = await _sync.offload(partial(_within, _inside.get(), self._call, ask))
         return made if isinstance(made, Outcome) else self._prepare(ask, await made)
 
-    def _call(self, flight: Flight, ask: Ask) -> Any:
+    def _call(self, ask: Ask) -> Any:
         """In a thread: what is awaitable goes back to the task, all else is prepared here."""
-        _inside.set(flight)
         result = ask.loader()
         return result if inspect.isawaitable(result) else self._prepare(ask, result)
 
@@ -412,7 +428,7 @@ class Flights:
     def _settle_locked(self, flight: Flight, outcome: Outcome) -> object:
         if flight.over:
             return None
-        flight.outcome = outcome
+        flight.outcome = outcome if flight.aboard else None
         flight.over = True
         flight.task = None
         current = self.table.get(flight.ask.key) is flight
@@ -450,7 +466,10 @@ class Flights:
         flight, task = waiter.flight, None
         with self.lock:
             flight.waiters.pop(waiter, None)
+            flight.aboard -= 1
             if flight.over:
+                if not flight.aboard:
+                    flight.outcome = None
                 return
             if flight.candidate is waiter:
                 self._promote_locked(flight)
@@ -460,6 +479,14 @@ class Flights:
                 self._give_up_locked(flight)
         if task is not None:
             task.cancel()
+
+
+def _within(flight: Flight | None, function: Callable[[Ask], Any], ask: Ask) -> Any:
+    """In a context of its own: what `function` returns as a part of the load."""
+    _inside.set(flight)
+    # What fails holds the frames it went through, and is held by the flight.
+    del flight
+    return function(ask)
 
 
 def _rouse_locked(waiter: Waiter) -> bool:
