@@ -51,7 +51,8 @@ class SharedCache(Generic[V]):
 
     The store never fails a request. If it is broken it is set aside and a new one is begun, in
     all processes; if the disk is full or the directory cannot be used, values are loaded by each
-    process as if nothing had been kept. Each is logged once, and counted.
+    process as if nothing had been kept. Each is logged once, and counted. A value that could not
+    be replaced or removed for such a reason stays until it expires.
 
     As in `Cache`: expiry with jitter, stale values while one is refreshed or when loading fails,
     refresh ahead, tags, and invalidation during a load, which wins. Not as in `Cache`: the limit

@@ -114,7 +114,7 @@ class SqliteBackend:
         """
         until_s = _sync.monotonic() + _LONGEST_WAIT_S
         if not self._turn.acquire(timeout=_LONGEST_WAIT_S):
-            raise StoreBusy
+            raise StoreBusy("Others were writing all the time.")
         try:
             held = self._wait_turn(until_s)
             try:
@@ -127,7 +127,7 @@ class SqliteBackend:
     def _wait_turn(self, until_s: float) -> Held:
         held = self._locks.wait_lock(self._writer_lock, lambda: _sync.monotonic() > until_s)
         if held is None:
-            raise StoreBusy
+            raise StoreBusy("Others were writing all the time.")
         return held
 
     def _prepare(self, connection: sqlite3.Connection) -> None:

@@ -87,6 +87,10 @@ class Vault:
             return default
         try:
             result = operation(session)
+        except StoreBusy as error:
+            self._idle.append((epoch, session))
+            self._failed(error)
+            return default
         except StoreError as error:
             self._retire(session)
             self._failed(error)

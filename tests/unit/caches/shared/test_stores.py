@@ -147,9 +147,8 @@ def test_a_full_store_makes_room_and_keeps_within_its_limit(open_store: OpenStor
     assert oldest.count(None) >= 75
 
 
-def test_sqlite_evicts_the_oldest_first(open_store: OpenStore, kind: str) -> None:
-    if kind != "sqlite":
-        pytest.skip("the other one looks at samples")
+@pytest.mark.parametrize("kind", ["sqlite"])  # the other one looks at samples
+def test_sqlite_evicts_the_oldest_first(open_store: OpenStore) -> None:
     session = open_store(MIB)
 
     for number in range(3000):
