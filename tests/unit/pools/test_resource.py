@@ -594,6 +594,7 @@ def test_a_second_yield_is_told_of_and_ends_the_generator(caplog: Log) -> None:
         try:
             yield
             yield
+            log.append("went on")
         finally:
             log.append("cleaned")
 
@@ -612,6 +613,7 @@ async def test_a_second_yield_ends_an_async_generator(caplog: Log) -> None:
         try:
             yield
             yield
+            log.append("went on")
         finally:
             log.append("cleaned")
 
@@ -777,7 +779,7 @@ async def test_a_loop_does_not_wait_for_an_opener_that_waits_for_it(opener: Open
 
 
 @pytest.mark.anyio
-async def test_a_thread_may_ask_for_a_loop_that_stands_still_for_others(opener: Opener) -> None:
+async def test_an_opener_may_wait_for_a_loop_that_stands_still_for_another(opener: Opener) -> None:
     """It is only a little late."""
     set_worker_loop(_sync.current_home())
     client = resource(Opener().in_task)
@@ -786,7 +788,7 @@ async def test_a_thread_may_ask_for_a_loop_that_stands_still_for_others(opener: 
     def ask() -> None:
         until(lambda: waiting(thing) == 1)
         until(lambda: once._blocked != {})
-        asking.append(Asking(client.get))
+        asking.append(Asking(resource(lambda: client.get())))
         until(lambda: waiting(client) == 1)
         opener.gate.set()
 
