@@ -11,6 +11,7 @@ import anyio
 from lmi_runtime._sync import current_home
 from lmi_runtime.bootstrap.closing import close_down
 from lmi_runtime.bootstrap.loops import run_loop
+from lmi_runtime.caches.fixed_names import watch_fixed_names
 from lmi_runtime.context import WorkerFacts, set_worker
 from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
 from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
@@ -49,6 +50,8 @@ def worker_body(
 
     def body(link: WorkerLink) -> int:
         set_worker(WorkerFacts(slots=link.slots, processes=processes))
+        if link.slots > 1:
+            watch_fixed_names()
         logs = install(settings)
         try:
             target = preloaded or load(settings.handler, settings.task_root)
