@@ -88,7 +88,7 @@ class PostgresServer:
     for whom the server keeps a few connections back.
 
     Args:
-        max_connections: How many `app` may have.
+        max_connections: How many `app` may have, less those that the superuser has just now.
         settings: More of what postgresql.conf may hold.
     """
 
@@ -140,7 +140,11 @@ class PostgresServer:
         return f"postgresql+{driver}://app@{self.host}:{self.port}/postgres"
 
     def start(self) -> None:
-        """Start the server and wait until it takes connections."""
+        """
+        Start the server and wait until it takes connections.
+
+        Call it in the main thread: the server dies with the thread that started it.
+        """
         programs = _programs()
         assert programs is not None
         options = [f"-c{name}={value}" for name, value in self._settings.items()]

@@ -14,7 +14,7 @@ import asyncpg  # type: ignore[import-untyped]
 from lmi_runtime.pools.adapters.sockets import let_go_of_socket
 from lmi_runtime.pools.model import Connector
 
-__all__ = ["connector"]
+__all__ = ["abandon", "connector"]
 
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -39,7 +39,7 @@ def connector(dsn: str | None = None, **options: Any) -> Connector[Any]:
         check=_check,
         reset=_reset,
         usable=_usable,
-        abandon=_abandon,
+        abandon=abandon,
         name="asyncpg",
         asynchronous=True,
     )
@@ -63,7 +63,8 @@ async def _close(connection: Any) -> None:
     await connection.close()
 
 
-def _abandon(connection: Any) -> None:
+def abandon(connection: Any) -> None:
+    """Let go of a connection without a goodbye: it is the parent's, or its loop is closed."""
     # `terminate` would take the socket out of the event loop, and a child shares what its
     # parent's loop waits on. asyncpg has no name for the socket that is public.
     transport = connection._transport

@@ -25,7 +25,7 @@ from lmi_runtime import _sync
 from lmi_runtime.pools.adapters.sockets import let_go_of_socket
 from lmi_runtime.pools.model import Connector
 
-__all__ = ["async_connector", "connector"]
+__all__ = ["abandon", "async_connector", "connector"]
 
 _CONNECT_TIMEOUT_S = 10
 _CHECK_S = 5.0
@@ -64,7 +64,7 @@ def connector(conninfo: str = "", **options: Any) -> Connector[psycopg.Connectio
         reset=partial(_reset, told),
         needs_reset=_in_transaction,
         usable=_usable,
-        abandon=_abandon,
+        abandon=abandon,
         name="psycopg",
     )
 
@@ -84,7 +84,7 @@ def async_connector(conninfo: str = "", **options: Any) -> Connector[psycopg.Asy
         reset=partial(_reset_in_task, told),
         needs_reset=_in_transaction,
         usable=_usable,
-        abandon=_abandon,
+        abandon=abandon,
         name="psycopg",
         asynchronous=True,
     )
@@ -112,7 +112,8 @@ def _in_transaction(connection: Anyhow) -> bool:
     return connection.pgconn.transaction_status != pq.TransactionStatus.IDLE
 
 
-def _abandon(connection: Anyhow) -> None:
+def abandon(connection: Anyhow) -> None:
+    """Let go of a connection without a goodbye: it is the parent's, or its loop is closed."""
     if connection.closed:
         return
     let_go_of_socket(connection.pgconn.socket)

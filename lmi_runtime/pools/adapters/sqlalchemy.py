@@ -11,9 +11,11 @@ gets which connection, and when, is decided by our `Pool`. Its limits are argume
 
 from __future__ import annotations
 
+import asyncio
 import os
 import weakref
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any, TypeVar
 
 import sqlalchemy.exc
@@ -21,6 +23,7 @@ import sqlalchemy.pool
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import await_only, greenlet_spawn
 
+from lmi_runtime import _sync
 from lmi_runtime.errors import PoolClosed, PoolTimeout
 from lmi_runtime.pools.adapters.sockets import let_go_of_socket
 from lmi_runtime.pools.inherited import leave_to_parent
@@ -32,7 +35,11 @@ __all__ = ["LmiPool", "LmiPoolTimeout"]
 
 T = TypeVar("T")
 
+Lender = Pool[ConnectionPoolEntry]
+
+_WITH_ADAPTERS = frozenset(("asyncpg", "psycopg"))
 _DISPOSE_S = 5.0
+_LOOK_AGAIN_S = 0.005
 
 
 class LmiPoolTimeout(PoolTimeout, sqlalchemy.exc.TimeoutError):
@@ -97,14 +104,18 @@ class LmiPool(sqlalchemy.pool.Pool):
             "leak_after_s": leak_after_s,
         }
         self._made_in = os.getpid()
-        # Keyed by record: what was lent, and to whom. Single dict operations are atomic.
-        self._leases: dict[ConnectionPoolEntry, Lease[ConnectionPoolEntry]] = {}
+        # Keyed by record: what was lent, by which pool, and to whom. Single dict operations are
+        # atomic.
+        self._leases: dict[ConnectionPoolEntry, tuple[Lender, Lease[ConnectionPoolEntry]]] = {}
         self._borrowers: dict[ConnectionPoolEntry, weakref.ref[PoolProxiedConnection]] = {}
-        self._lender = self._make_lender()  # replaced in one step
+        self._first_turn = _sync.Lock()
+        self._connected = False  # becomes True once, in one step
+        self.lender = self._make_lender()
+        """The pool that lends; `dispose` replaces it, in one step."""
 
     def statistics(self) -> PoolStatistics:
         """What the pool has done since it was last disposed of, and how it is."""
-        return self._lender.statistics()
+        return self.lender.statistics()
 
     # ------------------------------------------------------------ what SQLAlchemy asks for
 
@@ -118,21 +129,21 @@ class LmiPool(sqlalchemy.pool.Pool):
 
     def _do_get(self) -> ConnectionPoolEntry:
         while True:
-            lender = self._lender
+            lender = self.lender
             lease = lender.lease()
             try:
                 record = self._wait(lease.aacquire) if self._is_asyncio else lease.acquire()
             except PoolTimeout as error:
                 raise LmiPoolTimeout(str(error)) from error
             except PoolClosed:
-                if lender is self._lender:
+                if lender is self.lender:
                     raise
                 continue  # disposed of meanwhile
-            self._leases[record] = lease
+            self._leases[record] = lender, lease
             return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        lease = self._leases.pop(record, None)
+        lender, lease = self._leases.pop(record, (None, None))
         borrower = self._borrowers.pop(record, None)
         if lease is None:
             return
@@ -140,6 +151,9 @@ class LmiPool(sqlalchemy.pool.Pool):
             # A finalizer: it may have interrupted anything, even our pool under its lock. A lease
             # that is dropped is seen to by the pool's own thread, and told of as a leak.
             return
+        if lender is not self.lender:
+            # A pool that was disposed of serves those who waited in it, and nobody after them.
+            lease.discard()
         # Not for threads only, since nothing is reset: that neither blocks nor needs a loop.
         lease.release()
 
@@ -163,7 +177,7 @@ class LmiPool(sqlalchemy.pool.Pool):
 
     def dispose(self) -> None:
         """Close idle connections, and the others when they come back."""
-        lender, self._lender = self._lender, self._make_lender()
+        lender, self.lender = self.lender, self._make_lender()
         lender.resize(min_size=0)
         if lender.statistics().lent:
             lender.drain()
@@ -187,7 +201,7 @@ class LmiPool(sqlalchemy.pool.Pool):
 
     def timeout(self) -> float:
         """Longest wait for a connection, in seconds."""
-        return self._lender.options.timeout_s
+        return self.lender.options.timeout_s
 
     def checkedin(self) -> int:
         """Connections that are idle."""
@@ -203,14 +217,14 @@ class LmiPool(sqlalchemy.pool.Pool):
 
     # -------------------------------------------------------------- what our pool asks for
 
-    def _make_lender(self) -> Pool[ConnectionPoolEntry]:
+    def _make_lender(self) -> Lender:
         return Pool(self._connector(), name=self.logging_name or "sqlalchemy", **self._limits)
 
     def _connector(self) -> Connector[ConnectionPoolEntry]:
         check = self._check if self._may_ping() else None
         adapt = _in_greenlet if self._is_asyncio else _as_it_is
         return Connector(
-            open=adapt(self._create_connection),
+            open=self._open_in_turn if self._is_asyncio else self._create_connection,
             close=adapt(lambda record: record.close()),
             check=check and adapt(check),
             usable=_is_connected,
@@ -218,6 +232,20 @@ class LmiPool(sqlalchemy.pool.Pool):
             name="sqlalchemy",
             asynchronous=bool(self._is_asyncio),
         )
+
+    async def _open_in_turn(self) -> ConnectionPoolEntry:
+        # SQLAlchemy makes an engine's first connection under a lock that belongs to one event
+        # loop; another loop that waited for it would never be woken.
+        while not self._connected:
+            if self._first_turn.acquire(blocking=False):
+                try:
+                    record = await greenlet_spawn(self._create_connection)
+                    self._connected = True
+                    return record
+                finally:
+                    self._first_turn.release()
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        return await greenlet_spawn(self._create_connection)
 
     def _may_ping(self) -> bool:
         # SQLAlchemy's own pinging tells listeners, and replaces what is dead in place.
@@ -259,9 +287,9 @@ def _nothing(_: object) -> None: ...
 
 
 def _let_go(driver: Any) -> None:
-    """Of the socket of any driver that shows it: psycopg, psycopg2, asyncpg."""
-    transport = getattr(driver, "_transport", None)
-    socket = driver if transport is None else transport.get_extra_info("socket")
-    fileno = getattr(socket, "fileno", None)
-    if fileno is not None:
-        let_go_of_socket(fileno())
+    """Of the socket of any driver that shows it, as psycopg2 does."""
+    library = type(driver).__module__.partition(".")[0]
+    if library in _WITH_ADAPTERS:
+        import_module(f"lmi_runtime.pools.adapters.{library}").abandon(driver)
+    elif hasattr(driver, "fileno"):
+        let_go_of_socket(driver.fileno())
