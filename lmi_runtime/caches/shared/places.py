@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 
-from lmi_runtime._sync.files import LockFile, private_directory
+from lmi_runtime import _sync
+from lmi_runtime._sync.files import Held, LockFile, private_directory
 from lmi_runtime.errors import ConfigurationError
 
 __all__ = ["FLIGHTS_FROM", "WRITER_LOCK", "Place", "check_name", "find_place"]
@@ -20,6 +21,7 @@ _CONTROL_BYTES = 4096
 _EPOCH_AT = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEEPER_LOCK = 0
+_PATIENCE_S = 2.0
 WRITER_LOCK = 1
 FLIGHTS_FROM = 1 << 20
 """Locks of keys have numbers from here on."""
@@ -101,25 +103,41 @@ class Place:
         Begin the next store, unless the one in use is not `epoch` any more.
 
         The files are kept, under the name ``broken``, until the next ones break.
+
+        Raises:
+            OSError: They cannot be moved, or a process that stands still is about to do it.
         """
-        held = self.locks.wait_lock(_KEEPER_LOCK, lambda: False)
-        assert held is not None
+        held = _keep_others_out(self.locks)
         try:
             if self.epoch != epoch:
                 return False
-            self._cells[_EPOCH_AT] = (epoch + 1) % (1 << 32)
-            broken = self.path / "broken"
-            shutil.rmtree(broken, ignore_errors=True)
-            for old in self.path.glob("store-*"):
-                old.rename(broken) if old.name == f"store-{epoch}" else shutil.rmtree(old)
+            following = (epoch + 1) % (1 << 32)
+            self._cells[_EPOCH_AT] = following
+            self._tidy(f"store-{epoch}", f"store-{following}")
             return True
         finally:
             held.release()
 
+    def _tidy(self, broken: str, used: str) -> None:
+        kept = self.path / "broken"
+        shutil.rmtree(kept, ignore_errors=True)
+        for old in self.path.glob("store-*"):
+            if old.name == broken:
+                old.rename(kept)
+            elif old.name != used:  # others may have begun to use it
+                shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_others_out(locks: LockFile) -> Held:
+    until_s = _sync.monotonic() + _PATIENCE_S
+    held = locks.wait_lock(_KEEPER_LOCK, lambda: _sync.monotonic() > until_s)
+    if held is None:
+        raise TimeoutError("Another process keeps the store to itself.")
+    return held
+
 
 def _map_control(path: Path, locks: LockFile) -> memoryview:
-    held = locks.wait_lock(_KEEPER_LOCK, lambda: False)
-    assert held is not None
+    held = _keep_others_out(locks)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
