@@ -91,7 +91,8 @@ class PoolState(Generic[C]):
         return lane
 
     def _judge_locked(self) -> None:
-        self.simple = len(self.lanes) == 1
+        crowded = len(self.members) > self.options.max_size
+        self.simple = len(self.lanes) == 1 and not crowded
 
     def give_way_locked(self, now_s: float, orders: Orders[C]) -> None:
         """
