@@ -18,7 +18,7 @@ from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
 from lmi_runtime.handlers import Target, init_failure_of, load, make_entry
 from lmi_runtime.logs import LogPipeline, flush_request, install
 from lmi_runtime.model import Mode, Settings
-from lmi_runtime.pools.resource import set_worker_loop
+from lmi_runtime.pools.resources import set_worker_loop
 from lmi_runtime.rapi import HttpRuntimeApi
 from lmi_runtime.supervisor import EXIT_STOPPED, EXIT_UNREACHABLE, Order, WorkerLink
 

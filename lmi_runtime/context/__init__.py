@@ -14,10 +14,10 @@ from lmi_runtime.context.lambda_context import (
     FunctionEnvironment,
     LambdaContext,
 )
+from lmi_runtime.context.process import WorkerFacts, set_worker, worker
 from lmi_runtime.context.request import Request
 from lmi_runtime.context.scope import RequestScope, scoped
 from lmi_runtime.context.threads import ContextThreadPoolExecutor, spawn_thread
-from lmi_runtime.context.worker import WorkerFacts, set_worker, worker
 
 __all__ = [
     "Client",

@@ -8,7 +8,7 @@ from lmi_runtime.pools.budget import ConnectionBudget, connection_share
 from lmi_runtime.pools.lease import Lease
 from lmi_runtime.pools.model import Budget, Connector, Permit, PoolStatistics
 from lmi_runtime.pools.pool import Pool
-from lmi_runtime.pools.resource import AsyncResource, Resource, resource
+from lmi_runtime.pools.resources import AsyncResource, Resource, resource
 
 __all__ = [
     "AsyncResource",

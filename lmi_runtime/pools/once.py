@@ -178,7 +178,7 @@ class Once(Generic[T]):
         """Where it is open or being opened, on loops that have not ended."""
         with _lock:
             homes = list(self.cells)
-        return (home for home in homes if home is None or not registry.has_ended(home))
+        return (home for home in homes if home is None or _sync.is_alive(home))
 
     def join(
         self,
@@ -293,7 +293,7 @@ class Once(Generic[T]):
     def _lose_ended_locked(self) -> list[Opened[T]]:
         lost = []
         for home, cell in list(self.cells.items()):
-            if home is None or not registry.has_ended(home):
+            if home is None or _sync.is_alive(home):
                 continue
             del self.cells[home]
             if isinstance(cell, Opening):

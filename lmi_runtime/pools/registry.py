@@ -21,7 +21,6 @@ __all__ = [
     "close_everything",
     "close_from_thread",
     "forget",
-    "has_ended",
     "register",
 ]
 
@@ -141,26 +140,10 @@ def close_from_thread(closable: Closable, budget_s: float) -> None:
         closing.tell(parker.park(closing.patience_s))
 
 
-def has_ended(home: _sync.Home) -> bool:
-    """
-    Whether nothing will ever run on this event loop again.
-
-    Thread safety: from any thread.
-    """
-    loop: Any = home
-    if hasattr(loop, "is_closed"):
-        return bool(loop.is_closed())
-    try:
-        loop.run_sync_soon(_nothing)
-    except RuntimeError:  # trio's run has finished
-        return True
-    return False
-
-
 def _runs(home: _sync.Home) -> bool:
     loop: Any = home
     # An asyncio loop that was stopped, but not closed, would let us wait for nothing.
-    return bool(loop.is_running()) if hasattr(loop, "is_running") else not has_ended(home)
+    return bool(loop.is_running()) if hasattr(loop, "is_running") else _sync.is_alive(home)
 
 
 class _Closing:
@@ -245,10 +228,6 @@ def _take_latest() -> Closable | None:
 
 def _drop(reference: weakref.ref[Closable]) -> None:
     _opened.pop(reference, None)
-
-
-def _nothing() -> None:
-    """What a loop is asked to do, to see whether it would."""
 
 
 def _forget_all_in_child() -> None:

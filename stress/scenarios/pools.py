@@ -10,7 +10,7 @@ from typing import Any
 from lmi_runtime import _sync
 from lmi_runtime.errors import PoolClosed, ReentrantLoad
 from lmi_runtime.pools import once, registry
-from lmi_runtime.pools.resource import resource, set_worker_loop
+from lmi_runtime.pools.resources import resource, set_worker_loop
 from stress.scenarios.loops import repeatable
 from stress.scenarios.scenario import Budget, Scenario, State
 
@@ -22,7 +22,7 @@ __all__ = [
     "resources_in_a_circle",
 ]
 
-_WATCHED = ("lmi_runtime.pools.once", "lmi_runtime.pools.resource", "lmi_runtime.pools.registry")
+_WATCHED = ("lmi_runtime.pools.once", "lmi_runtime.pools.resources", "lmi_runtime.pools.registry")
 
 
 def _nothing_open() -> State:

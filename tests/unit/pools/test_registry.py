@@ -246,7 +246,7 @@ def test_a_thread_may_close_what_belongs_to_a_loop(caplog: Log) -> None:
 async def test_a_loop_has_ended_when_it_is_closed() -> None:
     home = _sync.current_home()
     assert home is not None
-    assert not registry.has_ended(home)
+    assert _sync.is_alive(home)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
@@ -257,7 +257,7 @@ def test_a_loop_that_is_over_has_ended(backend: str) -> None:
     home = anyio.run(where, backend=backend)
 
     assert home is not None
-    assert registry.has_ended(home)
+    assert not _sync.is_alive(home)
 
 
 class Model:

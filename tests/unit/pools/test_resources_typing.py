@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator,
 from io import TextIOWrapper
 from typing import Any, assert_type
 
-from lmi_runtime.pools.resource import AsyncResource, Resource, resource
+from lmi_runtime.pools.resources import AsyncResource, Resource, resource
 
 
 @resource

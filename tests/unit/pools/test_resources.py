@@ -29,10 +29,10 @@ from lmi_runtime.errors import (
 )
 from lmi_runtime.model import Invocation
 from lmi_runtime.pools import once, registry
-from lmi_runtime.pools.resource import AsyncResource, Resource, resource, set_worker_loop
+from lmi_runtime.pools.resources import AsyncResource, Resource, resource, set_worker_loop
 
 # The package has a function of this name, too.
-module = importlib.import_module("lmi_runtime.pools.resource")
+module = importlib.import_module("lmi_runtime.pools.resources")
 
 T = TypeVar("T")
 Log = pytest.LogCaptureFixture

@@ -238,7 +238,7 @@ class AsyncResource(Generic[T]):
         for home in self._once.homes():
             return home
         loop = _worker_loop
-        return None if loop is None or registry.has_ended(loop) else loop
+        return loop if loop is not None and _sync.is_alive(loop) else None
 
     def _why_not(self, here: _sync.Home | None) -> str:
         name = self._once.name
