@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
@@ -24,7 +23,7 @@ from lmi_runtime.caches.shared.codecs import Codec, CodecName, codec_of
 from lmi_runtime.caches.shared.entries import Entries, Entry
 from lmi_runtime.caches.shared.keys import canonical_key
 from lmi_runtime.caches.shared.loading import Late, Loading, Task, flight_tags
-from lmi_runtime.caches.shared.records import Kind, Record
+from lmi_runtime.caches.shared.records import Kind, Record, fresh_payload
 from lmi_runtime.caches.shared.statistics import SharedCacheStatistics
 from lmi_runtime.caches.shared.store import StoreUsage
 from lmi_runtime.caches.shared.stores import StoreName, vault_of
@@ -128,7 +127,10 @@ class SharedCache(Generic[V]):
         self._max_bytes = max_bytes
         self._vault, self._store = vault_of(name, store, directory, max_bytes)
         now = _sync.wall_time if clock is None else clock.wall
-        self._entries = Entries(self._vault, codec_of(codec), policy, now)
+        encoding = codec_of(codec)
+        self._entries = Entries(self._vault, encoding, policy, now)
+        # What every hit needs.
+        self._find, self._decode, self._now = self._vault.find, encoding.decode, now
         self._tier = None if l2 is None else Tier(l2, name, policy, now)
         self._loading = Loading(self._vault, self._entries, policy, patience_s, self._tier)
         self._begin_anew()
@@ -345,14 +347,17 @@ class SharedCache(Generic[V]):
 
     def _looked_up(self, plain: bytes) -> tuple[Any, Entry | None]:
         """The value in the plainest of cases; in all others what is there, if anything is."""
-        found = self._entries.find(plain)
+        found = self._find(plain)
         if found is None:
             return _MISSING, None
-        payload = self._entries.fresh(plain, found)
-        if payload is not None:
-            with suppress(Exception):  # what cannot be read is looked at closely
-                return self._entries.decode(payload), None
-        return _MISSING, self._entries.entry(plain, found)
+        payload = fresh_payload(plain, found[1], self._policy.refresh_ahead, self._now())
+        if payload is None:
+            return _MISSING, self._entries.entry(plain, found)
+        try:
+            return self._decode(payload), None
+        except Exception:
+            # It is tried again, and then seen to.
+            return _MISSING, self._entries.entry(plain, found)
 
     def _is_fresh_value(self, entry: Entry) -> bool:
         fresh = self._entries.now() < entry.times.fresh_until

@@ -14,7 +14,6 @@ from lmi_runtime.caches.shared.records import (
     Corrupt,
     Kind,
     Record,
-    fresh_payload,
     pack,
     times_of,
     unpack,
@@ -53,23 +52,15 @@ class Entries:
         self._policy = policy
         self.now = now
 
-    def find(self, key: bytes) -> Found | None:
-        """What the store has for `key`."""
-        return self._vault.use(lambda session: session.get(key), None)
-
-    def fresh(self, key: bytes, found: Found) -> bytes | None:
-        """The payload, if it is the plainest of cases; None says no more than that it is not."""
-        return fresh_payload(key, found.data, self._policy.refresh_ahead, self.now())
-
     def read(self, key: bytes) -> Entry | None:
         """What is there, unless it was invalidated or is good for nothing any more."""
-        found = self.find(key)
+        found = self._vault.find(key)
         return None if found is None else self.entry(key, found)
 
     def entry(self, key: bytes, found: Found) -> Entry | None:
         """The same of what was found."""
         try:
-            record = unpack(key, found.data)
+            record = unpack(key, found[1])
         except Corrupt:
             self._vault.corrupt()
             return None
@@ -137,7 +128,7 @@ class Entries:
 
     def _invalidated(self, found: Found, record: Record) -> bool:
         newest = self._vault.use(lambda session: session.newest_mark(record.tags), math.inf)
-        return newest > found.seq
+        return newest > found[0]
 
 
 def _spread() -> float:

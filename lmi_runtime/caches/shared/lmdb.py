@@ -101,7 +101,7 @@ class LmdbSession:
                 entry: bytes | None = txn.get(_at(key))
         except self._error as error:
             raise translate(error) from error
-        return None if entry is None else Found(int.from_bytes(entry[:8]), entry[_HEAD.size :])
+        return None if entry is None else (int.from_bytes(entry[:8]), entry[_HEAD.size :])
 
     def newest_mark(self, names: Sequence[bytes]) -> int:
         with translated(), self._begin() as txn:

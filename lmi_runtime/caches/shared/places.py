@@ -15,10 +15,11 @@ from lmi_runtime import _sync
 from lmi_runtime._sync.files import Held, LockFile, private_directory
 from lmi_runtime.errors import ConfigurationError
 
-__all__ = ["FLIGHTS_FROM", "WRITER_LOCK", "Place", "check_name", "find_place"]
+__all__ = ["EPOCH", "FLIGHTS_FROM", "WRITER_LOCK", "Place", "check_name", "find_place"]
 
 _CONTROL_BYTES = 4096
-_EPOCH_AT = 1
+EPOCH = 1
+"""Which cell of a place says what its epoch is."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEEPER_LOCK = 0
 _PATIENCE_S = 2.0
@@ -85,12 +86,12 @@ class Place:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.locks = LockFile(path / "locks")
-        self._cells = _map_control(path / "control", self.locks)
+        self.cells = _map_control(path / "control", self.locks)
 
     @property
     def epoch(self) -> int:
         """The number of the store in use."""
-        return self._cells[_EPOCH_AT]
+        return self.cells[EPOCH]
 
     def store(self, epoch: int) -> Path:
         """The directory of a store; made if it is missing."""
@@ -112,7 +113,7 @@ class Place:
             if self.epoch != epoch:
                 return False
             following = (epoch + 1) % (1 << 32)
-            self._cells[_EPOCH_AT] = following
+            self.cells[EPOCH] = following
             self._tidy(f"store-{epoch}", f"store-{following}")
             return True
         finally:

@@ -164,10 +164,10 @@ class SqliteSession:
 
     def get(self, key: bytes) -> Found | None:
         try:
-            row = self._execute(_GET, (key,)).fetchone()
+            found: Found | None = self._execute(_GET, (key,)).fetchone()
         except sqlite3.Error as error:
             raise translate(error) from error
-        return None if row is None else Found(*row)
+        return found
 
     def newest_mark(self, names: Sequence[bytes]) -> int:
         holes = ", ".join("?" * len(names))

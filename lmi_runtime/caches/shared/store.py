@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 __all__ = [
     "Backend",
@@ -52,11 +52,8 @@ class Moment(NamedTuple):
     row: int
 
 
-class Found(NamedTuple):
-    """A record, and the count of invalidations when its load began."""
-
-    seq: int
-    data: bytes
+Found: TypeAlias = tuple[int, bytes]
+"""The count of invalidations when the load of a record began, and the record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from lmi_runtime import _sync
 from lmi_runtime.caches.forks import follow
-from lmi_runtime.caches.shared.places import Place
+from lmi_runtime.caches.shared.places import EPOCH, Place
 from lmi_runtime.caches.shared.store import (
     Backend,
+    Found,
     Session,
     StoreBroken,
     StoreBusy,
@@ -25,6 +26,8 @@ from lmi_runtime.errors import ConfigurationError
 __all__ = ["Vault"]
 
 T = TypeVar("T")
+_Lent: TypeAlias = tuple[int, Session]
+"""The epoch of a store, and a session with it."""
 
 _log = logging.getLogger("lmi_runtime.caches")
 _REST_S = 1.0
@@ -55,6 +58,7 @@ class Vault:
         self._find = find
         self._open_store = open_store
         self._place: Place | None = None  # set once, under _lock
+        self._cells = memoryview(bytes(16)).cast("Q")  # the place's; set before it, under _lock
         self._said: set[type] = set()  # what was logged; its operations are atomic
         self._off = False  # for good, in this process; set before its threads run
         self._forget()
@@ -66,7 +70,7 @@ class Vault:
         self._epoch = -1  # of _backend; guarded by _lock
         self._rest_until_s = 0.0  # guarded by _lock
         # A session belongs to its user while it is not in here. Its operations are atomic.
-        self._idle: deque[tuple[int, Session]] = deque()
+        self._idle: deque[_Lent] = deque()
         self._open = _sync.Counter()  # sessions, lent ones too
         self.failures = _sync.Counter()
         self.resets = _sync.Counter()
@@ -78,30 +82,50 @@ class Vault:
                 self._find_locked()
         return self._place
 
+    def find(self, key: bytes) -> Found | None:
+        """`use` for reading one key: of all that is done with a store this is done most."""
+        try:
+            lent = self._idle.pop()
+        except IndexError:
+            return self.use(lambda session: session.get(key), None)
+        if lent[0] != self._cells[EPOCH]:
+            self._idle.append(lent)
+            return self.use(lambda session: session.get(key), None)
+        try:
+            found = lent[1].get(key)
+        except StoreError as error:
+            self._spoilt(lent, error)
+            return None
+        self._idle.append(lent)
+        return found
+
     def use(self, operation: Callable[[Session], T], default: T) -> T:
         """What `operation` returns for a session, or `default` if the store cannot do it."""
         try:
-            epoch, session = self._take()
+            lent = self._take()
         except StoreError as error:
             self._failed(error)
             return default
         try:
-            result = operation(session)
-        except StoreBusy as error:
-            self._idle.append((epoch, session))
-            self._failed(error)
-            return default
+            result = operation(lent[1])
         except StoreError as error:
-            self._retire(session)
-            self._failed(error)
-            if isinstance(error, StoreBroken):
-                self._begin_anew(epoch)
+            self._spoilt(lent, error)
             return default
         except BaseException:
-            self._retire(session)
+            self._retire(lent[1])
             raise
-        self._idle.append((epoch, session))
+        self._idle.append(lent)
         return result
+
+    def _spoilt(self, lent: _Lent, error: StoreError) -> None:
+        epoch, session = lent
+        if isinstance(error, StoreBusy):
+            self._idle.append(lent)
+        else:
+            self._retire(session)
+        self._failed(error)
+        if isinstance(error, StoreBroken):
+            self._begin_anew(epoch)
 
     def corrupt(self) -> None:
         """Say that what was read from the store was never written to it."""
@@ -113,16 +137,13 @@ class Vault:
         with self._lock:
             self._close_idle_locked()
 
-    def _take(self) -> tuple[int, Session]:
-        place = self._place
-        while place is not None:
-            try:
-                epoch, session = self._idle.pop()
-            except IndexError:
-                break
-            if epoch == place.epoch:
-                return epoch, session
-            self._retire(session)
+    def _take(self) -> _Lent:
+        with contextlib.suppress(IndexError):
+            while True:
+                lent = self._idle.pop()
+                if lent[0] == self._cells[EPOCH]:
+                    return lent
+                self._retire(lent[1])
         return self._connect()
 
     def _retire(self, session: Session) -> None:
@@ -130,7 +151,7 @@ class Vault:
             session.close()
         self._open.add(-1)
 
-    def _connect(self) -> tuple[int, Session]:
+    def _connect(self) -> _Lent:
         with self._lock:
             if self._off or _sync.monotonic() < self._rest_until_s:
                 raise StoreResting
@@ -158,9 +179,11 @@ class Vault:
     def _find_locked(self) -> Place:
         if self._place is None:
             try:
-                self._place = self._find()
+                place = self._find()
             except (OSError, ConfigurationError) as error:
                 raise StoreError(str(error)) from error
+            self._cells = place.cells
+            self._place = place
         return self._place
 
     def _not_connected_locked(self, error: StoreError) -> None:

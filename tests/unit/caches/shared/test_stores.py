@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lmi_runtime.caches.shared import lmdb as lmdb_store
 from lmi_runtime.caches.shared import sqlite as sqlite_store
-from lmi_runtime.caches.shared.store import Found, Session
+from lmi_runtime.caches.shared.store import Session
 from tests.unit.caches.shared.conftest import OpenStore
 
 MIB = 1 << 20
@@ -25,7 +25,7 @@ def test_what_one_session_writes_another_one_reads(open_store: OpenStore) -> Non
 
     assert put(one, b"k", b"v")
 
-    assert other.get(b"k") == Found(0, b"v")
+    assert other.get(b"k") == (0, b"v")
     assert other.get(b"K") is None
 
 
@@ -36,7 +36,7 @@ def test_the_last_write_of_a_key_counts(open_store: OpenStore) -> None:
 
     put(session, b"k", b"22")
 
-    assert session.get(b"k") == Found(0, b"22")
+    assert session.get(b"k") == (0, b"22")
     assert session.usage().entries == 2
 
 
@@ -73,7 +73,7 @@ def test_a_load_does_not_replace_what_was_set_meanwhile(open_store: OpenStore) -
 
     found = session.get(b"k")
     assert found is not None
-    assert found.data == b"set"
+    assert found[1] == b"set"
 
 
 def test_a_load_replaces_what_was_there_when_it_began(open_store: OpenStore) -> None:
@@ -94,7 +94,7 @@ def test_marks_are_newer_than_what_was_written_before_them(open_store: OpenStore
 
     before, after = session.get(b"before"), session.get(b"after")
     assert before is not None and after is not None
-    assert before.seq < session.newest_mark((b"other", b"tag")) <= after.seq
+    assert before[0] < session.newest_mark((b"other", b"tag")) <= after[0]
     assert session.newest_mark((b"other",)) == 0
 
 
@@ -127,7 +127,7 @@ def test_too_many_marks_are_forgotten_on_the_safe_side(
         session.mark(b"t%d" % number)
 
     assert before is not None
-    assert session.newest_mark((b"never marked",)) > before.seq
+    assert session.newest_mark((b"never marked",)) > before[0]
     assert session.usage().entries == 1
 
 
@@ -169,7 +169,7 @@ def test_large_values_find_room_and_too_large_ones_are_refused(open_store: OpenS
 
     assert not put(session, b"too large", too_large)
     assert session.get(b"too large") is None
-    assert session.get(b"k29") == Found(0, large)
+    assert session.get(b"k29") == (0, large)
     assert session.usage().used_bytes <= MIB
 
 
@@ -205,5 +205,5 @@ def test_a_store_is_a_dictionary_while_there_is_room(
                 session.clear()
 
     found = {b"%d" % key: session.get(b"%d" % key) for key in range(6)}
-    assert {key: one.data for key, one in found.items() if one is not None} == model
+    assert {key: one[1] for key, one in found.items() if one is not None} == model
     assert session.usage().entries == len(model)
