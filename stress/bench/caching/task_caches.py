@@ -15,7 +15,7 @@ AsyncFunction = Callable[[int], Awaitable[Any]]
 
 
 def _ours(function: AsyncFunction) -> AsyncFunction:
-    from lmi_runtime.caches.cache import Cache
+    from lmi_runtime.caches import Cache
 
     cache: Cache[Any] = Cache(SIZE, TTL_S)
     return lambda key: cache.aget_or_load(key, functools.partial(function, key))

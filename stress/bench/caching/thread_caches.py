@@ -38,7 +38,7 @@ def _spin_through(call: Function) -> Spin:
 
 
 def _ours(function: Function) -> Function:
-    from lmi_runtime.caches.cache import Cache
+    from lmi_runtime.caches import Cache
 
     cache: Cache[Any] = Cache(SIZE, TTL_S)
     return lambda key: cache.get_or_load(key, functools.partial(function, key))
@@ -119,7 +119,7 @@ THREAD_FUNCTIONS: dict[str, Callable[[Function], Function]] = {
 
 
 def _our_load() -> Spin:
-    from lmi_runtime.caches.cache import Cache
+    from lmi_runtime.caches import Cache
 
     cache: Cache[str] = Cache(SIZE, TTL_S)
 
@@ -135,7 +135,7 @@ def _our_load() -> Spin:
 
 
 def _our_get() -> Spin:
-    from lmi_runtime.caches.cache import Cache
+    from lmi_runtime.caches import Cache
 
     cache: Cache[str] = Cache(SIZE, TTL_S)
     for key in KEYS:

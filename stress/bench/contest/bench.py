@@ -104,7 +104,7 @@ def _parse(bench: Bench, argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _jobs(bench: Bench, arguments: argparse.Namespace, absent: Mapping[str, str]) -> Sequence[Job]:
     parts = arguments.measures or [""]
-    measures = [name for name in bench.sheets if any(part in name for part in parts)]
+    measures = [name for name in bench.sheets if any(f" {part}" in f" {name}" for part in parts)]
     wanted = set(arguments.contenders) - set(absent)
     who = {name: [c for c in bench.contenders_of(name) if c in wanted] for name in measures}
     jobs = []

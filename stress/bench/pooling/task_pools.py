@@ -87,8 +87,7 @@ class OurTasks:
 
 
 def _ours(size: int, wire: Wire) -> OurTasks:
-    from lmi_runtime.pools.model import Connector
-    from lmi_runtime.pools.pool import Pool
+    from lmi_runtime.pools import Connector, Pool
 
     connector = Connector(open=wire.aopen, close=Connection.aclose, asynchronous=True)
     return OurTasks(Pool(connector, max_size=size))

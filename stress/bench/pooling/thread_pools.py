@@ -68,8 +68,7 @@ class OurThreads:
 
 def our_pool(size: int, wire: Wire, timeout_s: float = 30.0) -> Any:
     """A `Pool` of a plain driver, for threads and tasks alike."""
-    from lmi_runtime.pools.model import Connector
-    from lmi_runtime.pools.pool import Pool
+    from lmi_runtime.pools import Connector, Pool
 
     connector = Connector(open=wire.open, close=Connection.close)
     return Pool(connector, max_size=size, timeout_s=timeout_s)

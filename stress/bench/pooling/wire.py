@@ -63,13 +63,16 @@ class Connection:
 
     def close(self) -> None:
         """Say goodbye."""
-        if self.pid != os.getpid():
-            self.wire.goodbyes.append(self.pid)
+        self._say_goodbye()
 
     async def aclose(self) -> None:
         """Say goodbye, and give way once."""
         await asyncio.sleep(0)
-        self.close()
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
+        if self.pid != os.getpid():
+            self.wire.goodbyes.append(self.pid)
 
     def rollback(self) -> None:
         """End a transaction that there is not."""
