@@ -19,6 +19,7 @@ from lmi_runtime.context import Request
 from lmi_runtime.errors import PoolClosed, PoolOverloaded
 from lmi_runtime.model import Invocation
 from lmi_runtime.pools.adapters.httpx import async_transport, transport
+from tests.support.counting_budget import CountingBudget
 from tests.support.fault_proxy import FaultProxy
 from tests.support.http_server import HttpServer
 
@@ -373,39 +374,13 @@ def test_a_line_that_is_too_long_is_told_of(library: Any, server: HttpServer) ->
             client.get(f"{server.url}/echo/3")
 
 
-class Budget:
-    """Counts permits, and has any number of them."""
-
-    def __init__(self) -> None:
-        self.taken = 0
-        self._lock = threading.Lock()
-
-    def try_acquire(self) -> Any:
-        with self._lock:
-            self.taken += 1
-        return self
-
-    def acquire(self, give_up: Callable[[], bool]) -> Any:
-        return self.try_acquire()
-
-    def others_wait(self) -> bool:
-        return False
-
-    def release(self) -> None:
-        with self._lock:
-            self.taken -= 1
-
-
 def test_each_connection_takes_a_permit(library: Any, server: HttpServer) -> None:
-    budget = Budget()
+    budget = CountingBudget()
     url = f"{server.url}/echo/1"
     with a_client(library, max_size=3, budget=budget) as client, client.stream("GET", url):
         client.get(url)
         assert (budget.taken, server.connected) == (2, 2)
-    server.wait_connected(0)
-    give_up_at = _sync.monotonic() + 5
-    while budget.taken:
-        assert _sync.monotonic() < give_up_at
+    budget.wait_taken(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="not run: there is no fork here")

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from lmi_runtime import _sync, context
 from lmi_runtime.context import Request
 from lmi_runtime.errors import PoolClosed, PoolTimeout
 from lmi_runtime.model import Invocation
+from lmi_runtime.pools import ConnectionBudget
 from lmi_runtime.pools.adapters.redis import async_connection_pool, connection_pool
+from tests.support.counting_budget import CountingBudget
 from tests.support.fault_proxy import FaultProxy
 from tests.support.redis_server import RedisServer
 
@@ -419,31 +422,8 @@ def test_nobody_waits_for_a_connection_past_the_deadline(client: Any, server: Re
     assert client.ping() is True
 
 
-class Budget:
-    """Counts permits, and has any number of them."""
-
-    def __init__(self) -> None:
-        self.taken = 0
-        self._lock = threading.Lock()
-
-    def try_acquire(self) -> Any:
-        with self._lock:
-            self.taken += 1
-        return self
-
-    def acquire(self, give_up: Callable[[], bool], owner: object = None) -> Any:
-        return self.try_acquire()
-
-    def others_wait(self, owner: object = None) -> bool:
-        return False
-
-    def release(self) -> None:
-        with self._lock:
-            self.taken -= 1
-
-
 def test_each_connection_takes_a_permit(library: str, server: RedisServer) -> None:
-    budget = Budget()
+    budget = CountingBudget()
     for client in clients(library, server.url, max_size=3, budget=budget):
         client.ping()
         with client.client() as kept:
@@ -451,7 +431,20 @@ def test_each_connection_takes_a_permit(library: str, server: RedisServer) -> No
             client.ping()
             assert (budget.taken, server.connected()) == (2, 2)
 
-    wait_for(lambda: budget.taken == 0)
+    budget.wait_taken(0)
+
+
+def test_two_pools_share_the_only_connection_of_a_budget(
+    library: str, server: RedisServer, tmp_path: Path
+) -> None:
+    """The one that does not need it gives way to the one that waits."""
+    budget = ConnectionBudget(max_connections=1, environments=1, directory=tmp_path)
+    first, second = (clients(library, server.url, budget=budget) for _ in range(2))
+    one, other = next(first), next(second)
+    for turn in range(3):
+        assert one.echo(f"{turn}") == other.echo(f"{turn}")
+        assert server.connected() <= 1
+    assert [*first, *second] == []
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="not run: there is no fork here")
