@@ -124,10 +124,8 @@ class AsyncGate:
     async def load(self) -> Any:
         """The loader."""
         self.calls += 1
-        if self._go is None:
-            self._go = anyio.Event()
         try:
-            await self._go.wait()
+            await self._gate().wait()
         except anyio.get_cancelled_exc_class():
             self.cancelled += 1
             raise
@@ -140,9 +138,13 @@ class AsyncGate:
         await auntil(lambda: self.calls >= calls)
 
     def go(self) -> None:
-        """Let it go on; on its loop only."""
-        assert self._go is not None
-        self._go.set()
+        """Let it go on, now and from now on; on its loop only."""
+        self._gate().set()
+
+    def _gate(self) -> anyio.Event:
+        if self._go is None:
+            self._go = anyio.Event()  # not before there is a loop
+        return self._go
 
 
 def serve(
