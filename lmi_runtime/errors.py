@@ -136,6 +136,21 @@ class VariableNotSet(LmiError, AttributeError, LookupError):
     error_type = "Function.VariableNotSet"
 
 
+# Your move: the code asks for something that cannot work.
+
+
+class ReentrantLoad(LmiError, RuntimeError):
+    """Loading a value needs that same value: waiting for it would never end."""
+
+    error_type = "Function.ReentrantLoad"
+
+
+class WrongKindOfCaller(LmiError, TypeError):
+    """A thread asks for what needs an event loop, or an event loop's thread would be blocked."""
+
+    error_type = "Function.WrongKindOfCaller"
+
+
 # One invocation's fault: reported to its caller, the loop goes on.
 
 
@@ -224,21 +239,6 @@ class ScratchFull(LmiError, OSError):
     """The disk of temporary files is full, or a request's part of it."""
 
     error_type = "Function.ScratchFull"
-
-
-# Your move: the code asks for something that cannot work.
-
-
-class ReentrantLoad(LmiError, RuntimeError):
-    """Loading a value needs that same value: waiting for it would never end."""
-
-    error_type = "Function.ReentrantLoad"
-
-
-class WrongKindOfCaller(LmiError, TypeError):
-    """A thread asks for what needs an event loop, or an event loop's thread would be blocked."""
-
-    error_type = "Function.WrongKindOfCaller"
 
 
 # The outside broke: the Runtime API.
