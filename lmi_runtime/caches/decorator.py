@@ -153,7 +153,8 @@ class _Calls:
         cache: CacheLike | None,
         options: CacheOptions,
     ) -> None:
-        name = f"{function.__module__}.{function.__qualname__}"
+        named = function if hasattr(function, "__qualname__") else type(function)
+        name = f"{named.__module__}.{named.__qualname__}"
         self.function = function
         self.instances = Instances(name) if key is None and is_method(function) else None
         self.own = cache is None

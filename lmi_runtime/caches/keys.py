@@ -32,7 +32,8 @@ def key_maker(function: Callable[..., Any], *, typed: bool = False) -> KeyOf:
         function: Whose signature counts.
         typed: Tell ``1``, ``1.0`` and ``True`` apart, which are equal in Python.
     """
-    canonical = _canonical(inspect.signature(function))
+    # Not of what it wraps: a decorator may add arguments, or take some away.
+    canonical = _canonical(inspect.signature(function, follow_wrapped=False))
     if not typed:
         return canonical
 
@@ -67,7 +68,7 @@ def _canonical(
 
 def is_method(function: Callable[..., Any]) -> bool:
     """Whether `function` was defined in a class and takes its instance first."""
-    owner, _, _ = function.__qualname__.rpartition(".")
+    owner, _, _ = getattr(function, "__qualname__", "").rpartition(".")
     if not owner or owner.endswith("<locals>"):
         return False
     return next(iter(inspect.signature(function).parameters), "") == "self"
