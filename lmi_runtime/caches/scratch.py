@@ -151,7 +151,6 @@ class _Root:
 
     def __init__(self, everybodys: Path) -> None:
         self.path, self._owner = _claim(everybodys)
-        self._numbers = _sync.Counter()
         self._lock = _sync.Lock()
         self._doomed: deque[Path] = deque()  # guarded by _lock
         self._removing = False  # guarded by _lock; whether a thread is at it
@@ -164,7 +163,8 @@ class _Root:
     def new_directory(self, name: str) -> Path:
         """Make one whose name begins with what of `name` may be in a file's name."""
         safe = re.sub(r"[^A-Za-z0-9-]", "_", name)[:64]
-        path = self.path / f"{safe or 'request'}.{self._numbers.add()}"
+        # Never a name that was there before: who had it may still be about to remove it.
+        path = self.path / f"{safe or 'request'}.{os.urandom(6).hex()}"
         path.mkdir(0o700)
         return path
 

@@ -103,6 +103,35 @@ def test_one_request_after_the_other_is_fine(caplog: pytest.LogCaptureFixture) -
     assert caplog.records == []
 
 
+def test_a_request_that_ends_at_this_moment_does_not_count(
+    two: tuple[Flight, Flight], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = two
+    one.opens("/tmp/a")
+    one.request.ended = True  # and has not come to forgetting what it wrote
+
+    other.opens("/tmp/a")
+
+    assert caplog.records == []
+
+
+def test_requests_that_go_on_writing_a_path_do_not_pile_anything_up(
+    two: tuple[Flight, Flight], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, noted = Request.at_end, []
+
+    def at_end(self: Request, callback: Callable[[], object]) -> None:
+        noted.append(callback)
+        real(self, callback)
+
+    monkeypatch.setattr(Request, "at_end", at_end)
+    for _ in range(20):
+        for flight in two:
+            flight.opens("/tmp/a")
+
+    assert len(noted) == 2
+
+
 def test_code_that_serves_nobody_and_code_that_outlived_its_request_do_not_count(
     two: tuple[Flight, Flight], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -158,6 +187,21 @@ def test_after_many_warnings_no_more_are_given(
             flight.opens(f"/tmp/{number}")
 
     assert len(caplog.records) == fixed_names._ENOUGH_WARNINGS
+
+
+def test_the_hook_is_added_once_and_knows_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks: list[object] = []
+    monkeypatch.setattr(sys, "addaudithook", hooks.append)
+    monkeypatch.setattr(fixed_names, "_watching", {})
+    monkeypatch.setenv("TMPDIR", f"{tmp_path}/")
+
+    for _ in range(2):
+        fixed_names.watch_fixed_names()
+
+    assert hooks == [_on_event]
+    assert set(fixed_names._prefixes) == {"/tmp/", "/var/tmp/", f"{tmp_path}/"}
 
 
 CODE = """

@@ -106,6 +106,11 @@ def test_readers_share_it(attempt: Attempt, path: Path) -> None:
             attempt(path, "r+", timeout_s=0)
 
 
+def test_whoever_makes_a_file_has_it_alone(tmp_path: Path) -> None:
+    with locked_file(tmp_path / "fresh", "x"), pytest.raises(LockTimeout):
+        attempt(tmp_path / "fresh", "r", timeout_s=0)
+
+
 def test_a_file_that_has_to_be_waited_for_is_opened_when_it_is_free(
     path: Path, clock: Clock
 ) -> None:

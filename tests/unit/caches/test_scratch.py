@@ -58,7 +58,9 @@ def everything_in(path: Path) -> list[Path]:
 # ---- where and when
 
 
-def test_it_is_private_named_after_the_request_and_gone_with_it(temporary: Path) -> None:
+def test_it_is_private_named_after_the_request_and_gone_with_it(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = a_request("6f1c")
     path = serving(request, request_tmpdir)
     (path / "file").write_text("x")
@@ -67,6 +69,7 @@ def test_it_is_private_named_after_the_request_and_gone_with_it(temporary: Path)
     assert path.name.startswith("6f1c.")
     for folder in (path, path.parent, path.parent.parent):
         assert stat.S_IMODE(folder.stat().st_mode) & 0o777 == 0o700
+    monkeypatch.setattr(_sync, "spawn", lambda body, name: None)  # no thread needed
     request.end()
     assert not path.exists()
     assert list(path.parent.iterdir()) == []
@@ -155,7 +158,9 @@ def test_a_directory_of_somebody_else_is_not_used(temporary: Path) -> None:
         serving(a_request(), request_tmpdir)
 
 
-def test_it_is_made_again_for_the_next_request_after_somebody_tidied_up() -> None:
+def test_it_is_made_again_for_the_next_request_after_somebody_tidied_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     first, second = a_request(), a_request()
     path = serving(first, request_tmpdir)
     scratch.remove_tree(path.parent.parent)
@@ -163,7 +168,11 @@ def test_it_is_made_again_for_the_next_request_after_somebody_tidied_up() -> Non
     again = serving(second, request_tmpdir)
 
     assert again.is_dir()
-    first.end()  # there is nothing to remove, and nothing to say about it
+    asked: list[object] = []
+    monkeypatch.setattr(_sync, "spawn", lambda body, name: asked.append(body))
+    first.end()
+    assert asked == []  # there is nothing to remove
+    assert again.is_dir()
     second.end()
 
 
@@ -319,6 +328,30 @@ def test_what_a_dead_process_left_is_removed_and_what_a_living_one_has_is_not(
     left = sorted(path.name for path in everybodys.iterdir())
     owner.release()
     assert left == ["1.1", "1.1.lock"]
+
+
+def test_a_sweeper_that_comes_late_removes_nothing_of_who_came_after_the_dead(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It locks a file that another sweeper removed; the name may be a living process's by now."""
+    everybodys = _sync.private_directory("lmi-scratch")
+    path = everybodys / "1.1"
+    path.mkdir()
+    real, successors = _sync.LockFile.try_lock, []
+
+    def late(self: _sync.LockFile, offset: int, **options: Any) -> Any:
+        held = real(self, offset, **options)
+        self.path.unlink()
+        successors.append(real(self, offset, **options))
+        return held
+
+    monkeypatch.setattr(_sync.LockFile, "try_lock", late)
+    real_sweep(everybodys)
+
+    assert sorted(found.name for found in everybodys.iterdir()) == ["1.1", "1.1.lock"]
+    [successor] = successors
+    assert not successor.removed
+    successor.release()
 
 
 def test_a_process_sweeps_when_it_first_makes_one(monkeypatch: pytest.MonkeyPatch) -> None:
