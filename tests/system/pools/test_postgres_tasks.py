@@ -229,7 +229,7 @@ async def test_a_check_of_a_silent_connection_is_over_by_the_deadline(
         with pytest.raises(PoolTimeout):
             await pool.lease(timeout_s=0.3).aacquire()
 
-        assert time.monotonic() - began_s < 2
+        assert time.monotonic() - began_s < 4
         postgres_proxy.reset()
         postgres_proxy.pass_on()
         assert await failures(pool, driver, 3) == 0
@@ -247,7 +247,7 @@ async def test_resetting_a_silent_connection_is_over_in_time(
 
         await lease.arelease()
 
-        assert time.monotonic() - began_s < 2
+        assert time.monotonic() - began_s < 4
         postgres_proxy.reset()
         postgres_proxy.pass_on()
         assert await failures(pool, driver, 2) == 0

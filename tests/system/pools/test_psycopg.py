@@ -5,23 +5,20 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from lmi_runtime import _sync, context
-from lmi_runtime.context import Request
 from lmi_runtime.errors import PoolTimeout
-from lmi_runtime.model import Invocation
 from lmi_runtime.pools import ConnectionBudget, Pool
 from lmi_runtime.pools.adapters.psycopg import connector
 from tests.support.fault_proxy import FaultProxy
 from tests.support.postgres_server import PostgresServer
+from tests.support.requests import serving
 
 pytestmark = pytest.mark.system
 
@@ -313,7 +310,7 @@ def test_a_check_of_a_silent_connection_is_over_by_the_deadline(
     with pytest.raises(PoolTimeout):
         far_pool.lease(timeout_s=0.3).acquire()
 
-    assert time.monotonic() - began_s < 2
+    assert time.monotonic() - began_s < 4
     postgres_proxy.pass_on()
     postgres_proxy.reset()
     assert failures(far_pool, 3) == 0
@@ -329,7 +326,7 @@ def test_a_request_does_not_wait_past_its_deadline(
     with pytest.raises(PoolTimeout):
         serving(0.3, far_pool.lease().acquire)
 
-    assert time.monotonic() - began_s < 2
+    assert time.monotonic() - began_s < 4
     postgres_proxy.reset()
     postgres_proxy.pass_on()
 
@@ -346,7 +343,7 @@ def test_rolling_back_over_a_silent_connection_is_over_in_time(
 
     lease.release()
 
-    assert time.monotonic() - began_s < 2
+    assert time.monotonic() - began_s < 4
     postgres_proxy.reset()
     postgres_proxy.pass_on()
     assert failures(pool, 2) == 0
@@ -361,14 +358,3 @@ def test_a_reset_connection_is_noticed_by_the_check(
     postgres_proxy.reset()
 
     assert failures(far_pool, 3) == 0
-
-
-def serving(seconds: float, job: Callable[[], object]) -> object:
-    """Run `job` as a request that has so many seconds left."""
-    invocation = Invocation(request_id="r", deadline_s=_sync.monotonic() + seconds)
-
-    def body() -> object:
-        context.enter(Request(invocation))
-        return job()
-
-    return Context().run(body)
