@@ -86,6 +86,7 @@ class Pools(RuleBasedStateMachine):
             member.release_permit()
         handed = {w for w in self.waiting if w.state is WaiterState.HANDED}
         for waiter in handed - self.handed_before:
+            assert waiter.deadline_s > self.now_s, "it cannot use it any more"
             for other in waiter.lane.line:
                 sooner = self.waiting[other] < self.waiting[waiter]
                 assert not (sooner and other.deadline_s > self.now_s), "somebody was passed by"
@@ -191,6 +192,7 @@ class Pools(RuleBasedStateMachine):
                 self.leases += 1
                 self.lent.append(member)
             elif out_of_line:
+                assert next(iter(waiter.lane.line)) is waiter, "it lost its place"
                 self.number += 1
                 self.waiting[waiter] = -self.number
         self.carry_out(orders)
@@ -307,6 +309,7 @@ class Pools(RuleBasedStateMachine):
         for lane in state.lanes.values():
             alive = [w for w in lane.line if w.deadline_s > self.now_s]
             assert not (lane.idle and alive), "a connection lies idle before a line"
+            assert not lane.idle or len(state.members) <= most, "too many are kept"
             room = len(state.members) + state.opening < most
             wanted = min(1, len(lane.line)) if state.failures else len(lane.line)
             assert state.closed or not room or lane.opening >= wanted, "nobody opens one"
