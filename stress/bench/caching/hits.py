@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 
@@ -31,14 +32,18 @@ def _threads(contender: str, seconds: float, count: int) -> Reading:
     ready = threading.Barrier(count + 1)
     stop = threading.Event()
     turns: list[int] = []
+    best: list[float] = []
 
     def call() -> None:
-        done = 0
+        done, best_s = 0, math.inf
         ready.wait()
         while not stop.is_set():
+            began_s = time.perf_counter()
             spin()
+            best_s = min(best_s, time.perf_counter() - began_s)
             done += 1
         turns.append(done)
+        best.append(best_s)
 
     threads = [threading.Thread(target=call) for _ in range(count)]
     for thread in threads:
@@ -49,7 +54,7 @@ def _threads(contender: str, seconds: float, count: int) -> Reading:
     stop.set()
     for thread in threads:
         thread.join()
-    return _reading(sum(turns), wall_s, cpu_s)
+    return _reading(sum(turns), wall_s, cpu_s, min(best))
 
 
 def hits_tasks(contender: str, seconds: float) -> Reading:
@@ -63,17 +68,20 @@ def hits_tasks(contender: str, seconds: float) -> Reading:
         for key in KEYS:
             await function(key)
         wall_s, cpu_s = time.perf_counter(), time.process_time()
-        turns = 0
-        while time.perf_counter() < wall_s + seconds:
+        turns, best_s = 0, math.inf
+        while (began_s := time.perf_counter()) < wall_s + seconds:
             for key in KEYS:
                 await function(key)
+            best_s = min(best_s, time.perf_counter() - began_s)
             turns += 1
-        return _reading(turns, wall_s, cpu_s)
+        return _reading(turns, wall_s, cpu_s, best_s)
 
     return asyncio.run(main())
 
 
-def _reading(turns: int, wall_s: float, cpu_s: float) -> Reading:
+def _reading(turns: int, wall_s: float, cpu_s: float, best_s: float) -> Reading:
     hits = turns * len(KEYS)
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-    return Reading({"per_s": hits / wall_s, "per_cpu_s": hits / cpu_s})
+    figures = {"per_s": hits / wall_s, "per_cpu_s": hits / cpu_s}
+    # On a busy machine the fastest turn, which nobody interrupted, says what a hit costs.
+    return Reading({**figures, "best_per_s": len(KEYS) / best_s})
