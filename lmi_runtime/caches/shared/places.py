@@ -5,7 +5,6 @@ from __future__ import annotations
 import mmap
 import os
 import re
-import shutil
 import stat
 from collections.abc import Mapping
 from hashlib import blake2b
@@ -120,6 +119,8 @@ class Place:
             held.release()
 
     def _tidy(self, broken: str, used: str) -> None:
+        import shutil  # it takes its time, and is never needed where nothing breaks
+
         kept = self.path / "broken"
         shutil.rmtree(kept, ignore_errors=True)
         for old in self.path.glob("store-*"):

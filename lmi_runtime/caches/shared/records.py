@@ -101,9 +101,9 @@ def fresh_payload(key: bytes, data: bytes, ahead: float | None, now_s: float) ->
     check, magic, kind, tags, made_s, until_s = _HEAD.unpack_from(data)
     if kind != Kind.VALUE or tags or made_s > now_s + _SKEW_S:
         return None
-    if ahead is not None and until_s != math.inf:
-        until_s = made_s + (until_s - made_s) * ahead
     if not now_s < until_s or magic != _MAGIC:
+        return None
+    if ahead is not None and until_s != math.inf and now_s >= made_s + (until_s - made_s) * ahead:
         return None
     if crc32(memoryview(data)[_CHECKED_FROM:], crc32(key)) != check:
         return None

@@ -162,6 +162,11 @@ class SqliteSession:
         self._execute = connection.execute
         self._largest_bytes = max_bytes // 10
 
+    def __del__(self) -> None:
+        # Of a cache that nobody closed; Python would complain about the connection.
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
     def get(self, key: bytes) -> Found | None:
         try:
             found: Found | None = self._execute(_GET, (key,)).fetchone()

@@ -155,13 +155,19 @@ class Vault:
         with self._lock:
             if self._off or _sync.monotonic() < self._rest_until_s:
                 raise StoreResting
-            try:
-                session = self._backend_locked().connect()
-            except StoreError as error:
-                self._not_connected_locked(error)
-                raise
+            session = self._open_session_locked()
             self._open.add()
             return self._epoch, session
+
+    def _open_session_locked(self) -> Session:
+        while True:
+            try:
+                return self._backend_locked().connect()
+            except StoreError as error:
+                # Set aside by another process while it was being opened here: on to the next.
+                if self._place is None or self._epoch == self._place.epoch:
+                    self._not_connected_locked(error)
+                    raise
 
     def _backend_locked(self) -> Backend:
         place = self._find_locked()
