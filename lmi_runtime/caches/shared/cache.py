@@ -23,13 +23,14 @@ from lmi_runtime.caches.shared.codecs import Codec, CodecName, codec_of
 from lmi_runtime.caches.shared.entries import Entries, Entry
 from lmi_runtime.caches.shared.keys import canonical_key
 from lmi_runtime.caches.shared.loading import Late, Loading, Task, flight_tags
-from lmi_runtime.caches.shared.records import Kind, Record, fresh_payload
+from lmi_runtime.caches.shared.reading import MISSING, Reading
+from lmi_runtime.caches.shared.records import Record
 from lmi_runtime.caches.shared.statistics import SharedCacheStatistics
 from lmi_runtime.caches.shared.store import StoreUsage
 from lmi_runtime.caches.shared.stores import StoreName, vault_of
 from lmi_runtime.caches.shared.tier import Tier
 from lmi_runtime.context import peek
-from lmi_runtime.errors import LoadFailed, LoadTimeout
+from lmi_runtime.errors import LoadTimeout
 
 __all__ = ["SharedCache"]
 
@@ -129,10 +130,10 @@ class SharedCache(Generic[V]):
         now = _sync.wall_time if clock is None else clock.wall
         encoding = codec_of(codec)
         self._entries = Entries(self._vault, encoding, policy, now)
-        # What every hit needs.
-        self._find, self._decode, self._now = self._vault.find, encoding.decode, now
         self._tier = None if l2 is None else Tier(l2, name, policy, now)
         self._loading = Loading(self._vault, self._entries, policy, patience_s, self._tier)
+        self._reading = Reading(self._vault, self._entries, encoding, policy, self._loading.rests)
+        self._look = self._reading.look
         self._begin_anew()
         follow(self)
 
@@ -143,14 +144,10 @@ class SharedCache(Generic[V]):
     def get(self, key: object, default: Any = None) -> Any:
         """The value for `key` if it is there and fresh, else `default`. Loads nothing."""
         plain = canonical_key(key)
-        value, entry = self._looked_up(plain)
-        if entry is not None and self._is_fresh_value(entry):
-            value = self._decoded(plain, entry)
-        if value is _MISSING:
-            self._misses.add()
-            return default
-        self._hits.add()
-        return value
+        value, entry = self._look(plain)
+        if value is MISSING:
+            value = self._reading.fresh(plain, entry)
+        return default if value is MISSING else value
 
     def set(
         self, key: object, value: V, *, ttl_s: float | None = None, tags: Iterable[str] = ()
@@ -226,15 +223,14 @@ class SharedCache(Generic[V]):
             Exception: What the loader or the codec raised.
         """
         plain = canonical_key(key)
-        value, entry = self._looked_up(plain)
-        if value is not _MISSING:
-            self._hits.add()
+        value, entry = self._look(plain)
+        if value is not MISSING:
             return cast(V, value)
         home = _sync.current_home()
         deadline_s = self._deadline_s(timeout_s)
-        task = Task(plain, loader, ttl_s, tags, waits=home is None, deadline_s=deadline_s)
+        task = Task(plain, loader, ttl_s, tuple(tags), waits=home is None, deadline_s=deadline_s)
         value = self._served(task, entry, self._refresh)
-        while value is _MISSING:
+        while value is MISSING:
             waiter = self._board(task, partial(self._loading.load, task), home)
             try:
                 outcome = self._flights.ride(waiter)
@@ -266,13 +262,12 @@ class SharedCache(Generic[V]):
             Exception: What the loader or the codec raised.
         """
         plain = canonical_key(key)
-        value, entry = self._looked_up(plain)
-        if value is not _MISSING:
-            self._hits.add()
+        value, entry = self._look(plain)
+        if value is not MISSING:
             return cast(V, value)
-        task = Task(plain, loader, ttl_s, tags, deadline_s=self._deadline_s(timeout_s))
+        task = Task(plain, loader, ttl_s, tuple(tags), deadline_s=self._deadline_s(timeout_s))
         value = self._served(task, entry, self._arefresh)
-        while value is _MISSING:
+        while value is MISSING:
             waiter = self._board(task, partial(self._loading.aload, task), _sync.current_home())
             try:
                 outcome = await self._flights.aride(waiter)
@@ -286,7 +281,7 @@ class SharedCache(Generic[V]):
         """What the cache has done in this process, and how much is in the store."""
         usage = self._vault.use(lambda session: session.usage(), StoreUsage(0, 0))
         with self._lock:
-            flights = self._flights
+            flights, reading = self._flights, self._reading
             loading = len(flights.table)
         return SharedCacheStatistics(
             name=self.name,
@@ -295,11 +290,11 @@ class SharedCache(Generic[V]):
             used_bytes=usage.used_bytes,
             max_bytes=self._max_bytes,
             loading=loading,
-            hits=self._hits.value,
-            hits_stale=self._hits_stale.value,
-            hits_on_error=self._hits_on_error.value + self._loading.on_error.value,
-            hits_negative=self._hits_negative.value,
-            misses=self._misses.value,
+            hits=reading.hits.value,
+            hits_stale=reading.hits_stale.value,
+            hits_on_error=reading.hits_on_error.value + self._loading.on_error.value,
+            hits_negative=reading.hits_negative.value,
+            misses=reading.misses.value,
             joined=flights.joined,
             loaded_elsewhere=self._loading.elsewhere.value,
             loads=self._loading.loads.value,
@@ -320,59 +315,10 @@ class SharedCache(Generic[V]):
         self._vault.close()
 
     def _served(self, task: Task, entry: Entry | None, refresh: Callable[[Task], None]) -> Any:
-        """The value of an entry that need not be waited for."""
-        now_s = self._entries.now()
-        counter = None if entry is None else self._counter_for(task.key, entry, now_s)
-        value = _MISSING
-        if entry is not None and counter is not None:
-            value = self._decoded(task.key, entry)
-        if entry is None or counter is None or value is _MISSING:
-            self._misses.add()
-            return _MISSING
-        counter.add()
-        if now_s >= entry.times.refresh_at or counter is self._hits_stale:
+        value, due = self._reading.served(task.key, entry)
+        if due:
             refresh(task._replace(ahead=True, waits=True, deadline_s=None))
         return value
-
-    def _counter_for(self, plain: bytes, entry: Entry, now_s: float) -> _sync.Counter | None:
-        """As what an entry can be given; None: it must be loaded."""
-        times = entry.times
-        if now_s < times.fresh_until:
-            return self._hits
-        if now_s < times.stale_until:
-            return self._hits_stale
-        if now_s < times.error_until and self._loading.rests(plain):
-            return self._hits_on_error
-        return None
-
-    def _looked_up(self, plain: bytes) -> tuple[Any, Entry | None]:
-        """The value in the plainest of cases; in all others what is there, if anything is."""
-        found = self._find(plain)
-        if found is None:
-            return _MISSING, None
-        payload = fresh_payload(plain, found[1], self._policy.refresh_ahead, self._now())
-        if payload is None:
-            return _MISSING, self._entries.entry(plain, found)
-        try:
-            return self._decode(payload), None
-        except Exception:
-            # It is tried again, and then seen to.
-            return _MISSING, self._entries.entry(plain, found)
-
-    def _is_fresh_value(self, entry: Entry) -> bool:
-        fresh = self._entries.now() < entry.times.fresh_until
-        return fresh and entry.record.kind == Kind.VALUE
-
-    def _decoded(self, plain: bytes, entry: Entry) -> Any:
-        try:
-            return self._entries.value(entry.record)
-        except LoadFailed:
-            self._hits_negative.add()
-            raise
-        except Exception:
-            # Written by other code than this; what cannot be read is as good as not there.
-            self._entries.delete(plain)
-            return _MISSING
 
     def _board(self, task: Task, loader: Callable[[], Any], home: _sync.Home | None) -> Waiter:
         tags = flight_tags(task.tags)
@@ -385,16 +331,14 @@ class SharedCache(Generic[V]):
         if outcome.error is not None:
             raise outcome.error.with_traceback(outcome.traceback)
         if waiter.came_too_late(outcome):
-            return _MISSING
+            return MISSING
         record: Record = outcome.value
         return self._entries.value(record)
 
     def _late(self, task: Task, entry: Entry | None, error: BaseException) -> Any:
-        if entry is not None and self._entries.now() < entry.times.error_until:
-            value = self._decoded(task.key, entry)
-            if value is not _MISSING:
-                self._hits_on_error.add()
-                return value
+        value = self._reading.rescued(task.key, entry)
+        if value is not MISSING:
+            return value
         if isinstance(error, LoadTimeout):
             raise error
         raise LoadTimeout("The value was not loaded in time.") from None
@@ -436,13 +380,9 @@ class SharedCache(Generic[V]):
     def _begin_anew(self) -> None:
         self._lock = _sync.Lock()
         self._flights = Flights(self._lock, _as_loaded, _as_failed, _as_landed)
-        self._hits = _sync.Counter()
-        self._hits_stale = _sync.Counter()
-        self._hits_on_error = _sync.Counter()
-        self._hits_negative = _sync.Counter()
-        self._misses = _sync.Counter()
         self._refreshes = _sync.Counter()
         self._loading.forget()
+        self._reading.forget()
 
     def before_fork(self, patience_s: float) -> bool:
         """Let no other thread be in the midst of a change."""
@@ -470,10 +410,3 @@ def _as_failed(ask: Ask, error: Exception) -> Outcome:
 
 def _as_landed(flight: Flight, outcome: Outcome, keep: bool) -> None:
     """It was written, or not, while the lock of its key was held."""
-
-
-class _Missing:
-    """Stands for no value, where None may be one."""
-
-
-_MISSING: Any = _Missing()

@@ -48,7 +48,6 @@ class Entries:
     ) -> None:
         self._vault = vault
         self._codec = codec
-        self.decode = codec.decode
         self._policy = policy
         self.now = now
 
