@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         TooLarge,
         ValkeyLevel,
     )
-    from lmi_runtime.caches.shared import Codec, SharedCache, SharedCacheStatistics
+    from lmi_runtime.caches.shared import Codec, SharedCache, SharedCacheStatistics, Through
 
 __all__ = [
     "BlockingLevel",
@@ -30,6 +30,7 @@ __all__ = [
     "SecondLevel",
     "SharedCache",
     "SharedCacheStatistics",
+    "Through",
     "TooLarge",
     "ValkeyLevel",
     "cached",
@@ -44,6 +45,7 @@ _FROM = {
     "SecondLevel": "second",
     "SharedCache": "shared",
     "SharedCacheStatistics": "shared",
+    "Through": "shared",
     "TooLarge": "second",
     "ValkeyLevel": "second",
 }

@@ -3,5 +3,6 @@
 from lmi_runtime.caches.shared.cache import SharedCache
 from lmi_runtime.caches.shared.codecs import Codec
 from lmi_runtime.caches.shared.statistics import SharedCacheStatistics
+from lmi_runtime.caches.shared.through import Through
 
-__all__ = ["Codec", "SharedCache", "SharedCacheStatistics"]
+__all__ = ["Codec", "SharedCache", "SharedCacheStatistics", "Through"]

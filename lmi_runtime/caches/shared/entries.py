@@ -22,7 +22,7 @@ from lmi_runtime.caches.shared.store import Found, Moment
 from lmi_runtime.caches.shared.vault import Vault
 from lmi_runtime.errors import LoadFailed
 
-__all__ = ["Entries", "Entry", "failure_of"]
+__all__ = ["Entries", "Entry", "failure_of", "spread"]
 
 _START: Final = Moment(-1, -1)
 """Before anything: what is written as of then is not kept."""
@@ -93,7 +93,7 @@ class Entries:
     ) -> Record:
         """A value loaded at `began_s`, by default now."""
         made_s = self.now() if began_s is None else began_s
-        times = self._policy.times(made_s, ttl_s, _spread())
+        times = self._policy.times(made_s, ttl_s, spread())
         return Record(payload, made_s, times.fresh_until, Kind.VALUE, tuple(map(tag_name, tags)))
 
     def failure(self, error: Exception) -> Record:
@@ -130,7 +130,7 @@ class Entries:
         return newest > found[0]
 
 
-def _spread() -> float:
+def spread() -> float:
     """A random number from 0 to 1; `random` takes longer to import than all caches together."""
     return int.from_bytes(os.urandom(2)) / 0xFFFF
 
