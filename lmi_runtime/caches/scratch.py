@@ -157,8 +157,8 @@ class _Root:
 
     @property
     def usable(self) -> bool:
-        """Whether it is this process's, not its parent's, and nobody removed it."""
-        return self._owner.active and self.path.is_dir()
+        """Whether nobody removed it."""
+        return self.path.is_dir()
 
     def new_directory(self, name: str) -> Path:
         """Make one whose name begins with what of `name` may be in a file's name."""
@@ -183,9 +183,8 @@ class _Root:
         self._discard_later(doomed)
 
     def remove(self) -> None:
-        """Remove everything and give the place up. Does nothing in a child."""
-        if self._owner.active:
-            _remove_claimed(self.path, self._owner)
+        """Remove everything and give the place up."""
+        _remove_claimed(self.path, self._owner)
 
     def _discard_later(self, path: Path) -> None:
         with self._lock:
@@ -205,25 +204,27 @@ class _Root:
             _try_to_remove(path)
 
 
-_roots: dict[int, _Root] = {}
-"""By process id, changed by single operations of dict only. A child has its own."""
+_lock = _sync.Lock()
+_current: _Root | None = None  # guarded by _lock
 
 
 def _root() -> _Root:
-    pid = os.getpid()
-    root = _roots.get(pid)
-    if root is not None and root.usable:
-        return root
-    everybodys = _sync.private_directory("lmi-scratch")
-    made = _Root(everybodys)
-    if root is not None:
-        _roots.pop(pid, None)  # a dead process had the same id, or somebody tidied up
-    kept = _roots.setdefault(pid, made)
-    if kept is made:
-        _sync.spawn(lambda: _sweep(everybodys), name="lmi-scratch-sweep")
-    else:
-        made.remove()
-    return kept
+    global _current
+    with _lock:
+        if _current is None or not _current.usable:
+            if _current is not None:  # somebody tidied up
+                _current.remove()
+            everybodys = _sync.private_directory("lmi-scratch")
+            _current = _Root(everybodys)
+            _sync.spawn(lambda: _sweep(everybodys), name="lmi-scratch-sweep")
+        return _current
+
+
+def _forget_in_child() -> None:
+    # What is in the parent's directory is the parent's; a thread that had the lock is not here.
+    global _current, _lock
+    _lock = _sync.Lock()
+    _current = None
 
 
 def _claim(everybodys: Path) -> tuple[Path, _sync.Held]:
@@ -282,9 +283,12 @@ def _try_to_remove(path: Path) -> None:
 
 
 def _remove_at_exit() -> None:
-    root = _roots.pop(os.getpid(), None)
+    global _current
+    with _lock:
+        root, _current = _current, None
     if root is not None:
         root.remove()
 
 
+os.register_at_fork(after_in_child=_forget_in_child)
 atexit.register(_remove_at_exit)

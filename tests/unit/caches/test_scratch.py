@@ -18,6 +18,7 @@ import anyio
 import pytest
 
 from lmi_runtime import _sync
+from lmi_runtime._sync import files
 from lmi_runtime.caches import scratch, trees
 from lmi_runtime.caches.scratch import request_tmpdir
 from lmi_runtime.context import Request, enter, spawn_thread
@@ -35,10 +36,12 @@ real_sweep = scratch._sweep
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A temporary directory that is empty at first, and a process that has made nothing yet."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(scratch, "_roots", {})
+    monkeypatch.setattr(scratch, "_current", None)
     monkeypatch.setattr(scratch, "_sweep", lambda everybodys: None)
+    before = list(files._open_ones.values())
     yield tmp_path
     scratch._remove_at_exit()
+    assert list(files._open_ones.values()) == before
 
 
 def a_request(request_id: str = "r1", **facts: Any) -> Request:
@@ -396,24 +399,39 @@ def test_a_place_that_a_sweeper_took_away_meanwhile_is_not_used(
     request.end()
 
 
-def test_two_threads_that_come_first_keep_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second one has made its place when the first one is about to keep its own."""
-    real, made = scratch._Root, []
+def test_two_threads_that_come_first_share_one_place(
+    monkeypatch: pytest.MonkeyPatch, temporary: Path
+) -> None:
+    """The second one asks while the first one makes it."""
+    real, seen, threads = scratch._Root, [], []
+    at_the_door = threading.Event()
+
+    class Announcing:
+        def __init__(self) -> None:
+            self._lock = threading.Lock()
+
+        def __enter__(self) -> None:
+            if threads:
+                at_the_door.set()
+            self._lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self._lock.release()
 
     def slow(everybodys: Path) -> Any:
-        root = real(everybodys)
-        made.append(root)
-        if len(made) == 1:
-            thread = _sync.spawn(scratch._root, name="second")
-            thread.join(10)
-        return root
+        if not threads:
+            threads.append(threading.Thread(target=lambda: seen.append(scratch._root())))
+            threads[0].start()
+            assert at_the_door.wait(10)
+        return real(everybodys)
 
+    monkeypatch.setattr(scratch, "_lock", Announcing())
     monkeypatch.setattr(scratch, "_Root", slow)
-    kept = scratch._root()
+    seen.append(scratch._root())
+    threads[0].join(10)
 
-    assert kept is made[1]
-    assert not made[0].path.exists()
-    assert not scratch._lock_of(made[0].path).path.exists()
+    assert len(seen) == 2
+    assert seen[0] is seen[1]
 
 
 def test_a_process_that_ends_leaves_nothing(temporary: Path) -> None:
@@ -441,7 +459,6 @@ def test_a_forked_child_has_a_place_of_its_own_and_removes_nothing_of_its_parent
         try:
             own = serving(a_request(), request_tmpdir)
             scratch._remove_at_exit()
-            scratch._roots[os.getppid()].remove()
             good = own.parent != path.parent and not own.exists() and path.exists()
             os._exit(0 if good else 1)
         finally:
