@@ -118,8 +118,9 @@ def test_messages_come_through_a_subscription_which_gives_its_connection_back(
         assert subscription.get_message(timeout=5)["type"] == "subscribe"
         client.publish("news", "hello")
         assert subscription.get_message(timeout=5)["data"] == b"hello"
-    client.ping()
+    wait_for(lambda: server.connected() == client.connection_pool.statistics().open == 1)
 
+    assert client.ping() is True
     assert client.connection_pool.statistics().lent == 0
     assert list(found) == []
 
@@ -414,6 +415,15 @@ def test_the_next_request_has_time_of_its_own(client: Any, server: RedisServer) 
     later.join(5)
 
 
+def test_a_connection_that_comes_back_has_its_own_time_again(client: Any) -> None:
+    """Else a check of it would have as little as the last request had left."""
+    serving(3, client.ping)
+    lease = client.connection_pool.lender.lease()
+
+    assert lease.acquire()._sock.gettimeout() == 5
+    lease.release()
+
+
 def test_nobody_waits_for_a_connection_past_the_deadline(client: Any, server: RedisServer) -> None:
     with client.client() as kept:
         kept.ping()
@@ -452,11 +462,17 @@ def test_two_pools_share_the_only_connection_of_a_budget(
 def test_a_forked_child_has_connections_of_its_own(client: Any, server: RedisServer) -> None:
     client.set("a", 1)
     parents = client.client_id()
+    lease = client.connection_pool.lender.lease()
+    inherited = lease.acquire()
+    lease.release()
     child = os.fork()
     if child == 0:
         told = 1
         with suppress(BaseException):
-            told = 0 if client.client_id() != parents and client.get("a") == b"1" else 2
+            assert client.client_id() != parents
+            assert client.get("a") == b"1"
+            assert inherited._sock is None
+            told = 0
         os._exit(told)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -480,5 +496,6 @@ def test_options_of_connections_reach_them(library: str, server: RedisServer) ->
 
     assert client.echo("text") == "text"
     assert pool.connection_kwargs["port"] == server.port
+    assert pool.connection_kwargs["socket_timeout"] == 5
     assert isinstance(pool, importlib.import_module(library).ConnectionPool)
     pool.close()

@@ -145,3 +145,11 @@ def test_commands_are_noted_one_by_one_and_in_bulk() -> None:
     assert connection.traces.unended == "WATCH"
     connection.send_command("SELECT", 3)
     assert not connection.usable()
+
+
+def test_a_connection_that_was_closed_is_not_usable() -> None:
+    connection = Connection()
+    assert connection.usable()
+    connection.is_connected = False
+
+    assert not connection.usable()
