@@ -1,22 +1,36 @@
-"""Writes files: in a directory of the request's own, and under a fixed name."""
+"""A handler that leaves files about."""
 
-import asyncio
-from pathlib import Path
+import os
+from typing import Any
 
-from lmi_runtime import handler
-from lmi_runtime.caches.scratch import request_tmpdir
+import anyio
 
-written = []
-both = asyncio.Event()
+from lmi_runtime import handler, request_tmpdir
+
+met: dict[str, anyio.Event] = {}
 
 
 @handler
-async def main(event, context):
-    own = request_tmpdir()
-    (own / "report.txt").write_text("mine")
-    Path(event["path"]).write_text("whose?")  # noqa: ASYNC240
-    written.append(context.aws_request_id)
-    if len(written) == 2:
-        both.set()
-    await both.wait()
-    return str(own)
+async def main(event: Any, context: Any) -> str:
+    folder = request_tmpdir()
+    (folder / "small").write_text("x")
+    if event.get("large"):
+        (folder / "inner").mkdir()
+        (folder / "inner" / "large").write_bytes(b"x" * 2**21)
+    if event.get("fail"):
+        raise ZeroDivisionError(os.fspath(folder))
+    if path := event.get("fixed"):
+        await meet(path)
+    return os.fspath(folder)
+
+
+async def meet(path: str) -> None:
+    """Write a path while another request is about to."""
+    first = path not in met
+    mine = met.setdefault(path, anyio.Event())
+    with open(path, "a") as file:  # noqa: ASYNC230
+        file.write("x")
+    if first:
+        await mine.wait()
+    else:
+        mine.set()
