@@ -1,6 +1,10 @@
 """Thread-safe Python runtime for AWS Lambda Managed Instances."""
 
-from lmi_runtime.caches import Cache, CacheStatistics, Loaded, cached
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmi_runtime._lazy import lazily
 from lmi_runtime.context import (
     ContextThreadPoolExecutor,
     LambdaContext,
@@ -23,15 +27,20 @@ from lmi_runtime.errors import (
     WrongKindOfCaller,
 )
 from lmi_runtime.handlers import HttpHead, handler, on_shutdown
-from lmi_runtime.pools import (
-    ConnectionBudget,
-    Connector,
-    Lease,
-    Pool,
-    PoolStatistics,
-    connection_share,
-    resource,
-)
+
+if TYPE_CHECKING:
+    from lmi_runtime.caches import Cache, CacheStatistics, Loaded, SharedCache, cached
+    from lmi_runtime.caches.locked import locked_file
+    from lmi_runtime.caches.scratch import request_tmpdir
+    from lmi_runtime.pools import (
+        ConnectionBudget,
+        Connector,
+        Lease,
+        Pool,
+        PoolStatistics,
+        connection_share,
+        resource,
+    )
 
 __version__ = "0.1.0"
 
@@ -58,13 +67,40 @@ __all__ = [
     "ReentrantLoad",
     "Request",
     "RequestScope",
+    "SharedCache",
     "WrongKindOfCaller",
     "cached",
     "connection_share",
     "current",
     "handler",
+    "locked_file",
     "on_shutdown",
+    "request_tmpdir",
     "resource",
     "scoped",
     "spawn_thread",
 ]
+
+_ROOMS = {
+    "Cache": "caches",
+    "CacheStatistics": "caches",
+    "ConnectionBudget": "pools",
+    "Connector": "pools",
+    "Lease": "pools",
+    "Loaded": "caches",
+    "Pool": "pools",
+    "PoolStatistics": "pools",
+    "SharedCache": "caches",
+    "cached": "caches",
+    "connection_share": "pools",
+    "locked_file": "caches.locked",
+    "request_tmpdir": "caches.scratch",
+    "resource": "pools",
+}
+
+
+__getattr__ = lazily(globals(), _ROOMS)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -13,12 +13,12 @@ from lmi_runtime.bootstrap.closing import close_down
 from lmi_runtime.bootstrap.loops import run_loop
 from lmi_runtime.bootstrap.reports import report_init_error
 from lmi_runtime.bootstrap.worker import DRAIN_S, FLUSH_S, HOOKS_S
+from lmi_runtime.context import set_worker_loop
 from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
 from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
 from lmi_runtime.handlers import Target, load, make_entry
 from lmi_runtime.logs import LogPipeline, flush_request, install
 from lmi_runtime.model import Invocation, Settings
-from lmi_runtime.pools.resources import set_worker_loop
 from lmi_runtime.rapi import HttpRuntimeApi
 
 __all__ = ["serve"]

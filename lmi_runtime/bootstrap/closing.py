@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+
 from lmi_runtime import _sync
 from lmi_runtime.handlers import run_shutdown_hooks
-from lmi_runtime.pools.registry import close_everything
 
 __all__ = ["close_down"]
 
@@ -22,4 +23,7 @@ async def close_down(budget_s: float) -> None:
     """
     until_s = _sync.monotonic() + budget_s
     await run_shutdown_hooks(budget_s)
-    await close_everything(max(_LEAST_S, until_s - _sync.monotonic()))
+    # A function that has no pools shall not pay for their import.
+    registry = sys.modules.get("lmi_runtime.pools.registry")
+    if registry is not None:
+        await registry.close_everything(max(_LEAST_S, until_s - _sync.monotonic()))

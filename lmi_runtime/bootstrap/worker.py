@@ -12,13 +12,12 @@ from lmi_runtime._sync import current_home
 from lmi_runtime.bootstrap.closing import close_down
 from lmi_runtime.bootstrap.loops import run_loop
 from lmi_runtime.caches.fixed_names import watch_fixed_names
-from lmi_runtime.context import WorkerFacts, set_worker
+from lmi_runtime.context import WorkerFacts, set_worker, set_worker_loop
 from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
 from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
 from lmi_runtime.handlers import Target, init_failure_of, load, make_entry
 from lmi_runtime.logs import LogPipeline, flush_request, install
 from lmi_runtime.model import Mode, Settings
-from lmi_runtime.pools.resources import set_worker_loop
 from lmi_runtime.rapi import HttpRuntimeApi
 from lmi_runtime.supervisor import EXIT_STOPPED, EXIT_UNREACHABLE, Order, WorkerLink
 

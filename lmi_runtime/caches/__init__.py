@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lmi_runtime.caches.cache import Cache
-from lmi_runtime.caches.decorator import cached
-from lmi_runtime.caches.model import CacheStatistics, Loaded
+from lmi_runtime._lazy import lazily
 
 if TYPE_CHECKING:
+    from lmi_runtime.caches.cache import Cache
+    from lmi_runtime.caches.decorator import cached
+    from lmi_runtime.caches.model import CacheStatistics, Loaded
     from lmi_runtime.caches.second import (
         BlockingLevel,
         DynamoDBLevel,
@@ -36,11 +37,13 @@ __all__ = [
     "cached",
 ]
 
-# Imported by who asks for them: most functions share nothing between processes, and start sooner.
 _FROM = {
     "BlockingLevel": "second",
+    "Cache": "cache",
+    "CacheStatistics": "model",
     "Codec": "shared",
     "DynamoDBLevel": "second",
+    "Loaded": "model",
     "MemoryLevel": "second",
     "SecondLevel": "second",
     "SharedCache": "shared",
@@ -48,14 +51,8 @@ _FROM = {
     "Through": "shared",
     "TooLarge": "second",
     "ValkeyLevel": "second",
+    "cached": "decorator",
 }
 
 
-def __getattr__(name: str) -> Any:
-    room = _FROM.get(name)
-    if room is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    thing = globals()[name] = getattr(import_module(f"{__name__}.{room}"), name)
-    return thing
+__getattr__ = lazily(globals(), _FROM)

@@ -14,7 +14,13 @@ from lmi_runtime.context.lambda_context import (
     FunctionEnvironment,
     LambdaContext,
 )
-from lmi_runtime.context.process import WorkerFacts, set_worker, worker
+from lmi_runtime.context.process import (
+    WorkerFacts,
+    set_worker,
+    set_worker_loop,
+    worker,
+    worker_loop,
+)
 from lmi_runtime.context.request import Request
 from lmi_runtime.context.scope import RequestScope, scoped
 from lmi_runtime.context.threads import ContextThreadPoolExecutor, spawn_thread
@@ -34,6 +40,8 @@ __all__ = [
     "peek",
     "scoped",
     "set_worker",
+    "set_worker_loop",
     "spawn_thread",
     "worker",
+    "worker_loop",
 ]

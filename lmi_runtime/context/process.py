@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lmi_runtime import _sync
 
-__all__ = ["WorkerFacts", "set_worker", "worker"]
+__all__ = ["WorkerFacts", "set_worker", "set_worker_loop", "worker", "worker_loop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,15 @@ class WorkerFacts:
         return cls(slots=1, processes=max(1, int(text)) if text.isdecimal() else 1)
 
 
-_lock = _sync.Lock()
-_facts: WorkerFacts | None = (
-    None  # guarded by _lock; read without: it changes before user code runs
-)
+# Both are set by the runtime before user code runs, and read by any thread.
+_facts: WorkerFacts | None = None
+_loop: _sync.Home | None = None
 
 
 def set_worker(facts: WorkerFacts) -> None:
     """Say what this process is. Called by the runtime before it imports the function."""
     global _facts
-    with _lock:
-        _facts = facts
+    _facts = facts
 
 
 def worker() -> WorkerFacts:
@@ -51,3 +49,25 @@ def worker() -> WorkerFacts:
     Thread safety: from any thread.
     """
     return _facts or WorkerFacts.from_environ(os.environ)
+
+
+def set_worker_loop(home: _sync.Home | None) -> None:
+    """Say which event loop serves requests. Called by the runtime."""
+    global _loop
+    _loop = home
+
+
+def worker_loop() -> _sync.Home | None:
+    """
+    The event loop that serves requests, where a thread may have something done; None without one.
+
+    Thread safety: from any thread.
+    """
+    return _loop
+
+
+def _forget_loop_in_child() -> None:
+    set_worker_loop(None)
+
+
+os.register_at_fork(after_in_child=_forget_loop_in_child)

@@ -13,6 +13,7 @@ from typing import IO, Any, Generic, TypeVar, overload
 import anyio
 
 from lmi_runtime import _sync
+from lmi_runtime.context import worker_loop
 from lmi_runtime.errors import PoolError, WrongKindOfCaller
 from lmi_runtime.pools import once, registry
 from lmi_runtime.pools.halves import (
@@ -24,7 +25,7 @@ from lmi_runtime.pools.halves import (
 )
 from lmi_runtime.pools.once import Once, Opened, OpenedByTask, OpenedByThread, Opening
 
-__all__ = ["AsyncResource", "Resource", "resource", "set_worker_loop"]
+__all__ = ["AsyncResource", "Resource", "resource"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=IO[Any])
@@ -37,14 +38,6 @@ AT_LOOP_END_S = 2.0
 """What the rest of an async generator may take when its loop ends before it was closed."""
 
 _log = logging.getLogger(__name__)
-
-_worker_loop: _sync.Home | None = None  # set by the runtime before requests come; read by any
-
-
-def set_worker_loop(home: _sync.Home | None) -> None:
-    """Say on which loop a thread may have async resources opened. Called by the runtime."""
-    global _worker_loop
-    _worker_loop = home
 
 
 class Resource(Generic[T]):
@@ -237,7 +230,7 @@ class AsyncResource(Generic[T]):
     def _home_for_threads(self) -> _sync.Home | None:
         for home in self._once.homes():
             return home
-        loop = _worker_loop
+        loop = worker_loop()
         return loop if loop is not None and _sync.is_alive(loop) else None
 
     def _why_not(self, here: _sync.Home | None) -> str:
@@ -373,10 +366,3 @@ def resource(opener: Callable[[], Any]) -> Resource[Any] | AsyncResource[Any]:
     if inspect.isasyncgenfunction(opener) or inspect.iscoroutinefunction(opener):
         return AsyncResource(opener)
     return Resource(opener)
-
-
-def _forget_loop_in_child() -> None:
-    set_worker_loop(None)
-
-
-os.register_at_fork(after_in_child=_forget_loop_in_child)

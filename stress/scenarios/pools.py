@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from lmi_runtime import _sync
+from lmi_runtime.context import set_worker_loop
 from lmi_runtime.errors import PoolClosed, ReentrantLoad
 from lmi_runtime.pools import once, registry
-from lmi_runtime.pools.resources import resource, set_worker_loop
+from lmi_runtime.pools.resources import resource
 from stress.scenarios.loops import repeatable
 from stress.scenarios.scenario import Budget, Scenario, State
 

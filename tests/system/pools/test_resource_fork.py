@@ -18,7 +18,8 @@ import anyio
 from lmi_runtime import _sync
 from lmi_runtime.errors import PoolClosed, WrongKindOfCaller
 from lmi_runtime.pools import once, registry
-from lmi_runtime.pools.resources import resource, set_worker_loop
+from lmi_runtime.context import set_worker_loop
+from lmi_runtime.pools.resources import resource
 
 warnings.simplefilter("ignore")  # forking with threads is what this is about
 signal.alarm(20)  # children inherit no alarm: each sets its own

@@ -19,7 +19,7 @@ import anyio.to_thread
 import pytest
 
 from lmi_runtime import _sync
-from lmi_runtime.context import Request, enter, peek
+from lmi_runtime.context import Request, enter, peek, set_worker_loop
 from lmi_runtime.errors import (
     LoadTimeout,
     PoolClosed,
@@ -29,7 +29,7 @@ from lmi_runtime.errors import (
 )
 from lmi_runtime.model import Invocation
 from lmi_runtime.pools import once, registry
-from lmi_runtime.pools.resources import AsyncResource, Resource, resource, set_worker_loop
+from lmi_runtime.pools.resources import AsyncResource, Resource, resource
 
 # The package has a function of this name, too.
 module = importlib.import_module("lmi_runtime.pools.resources")
