@@ -8,7 +8,7 @@ from typing import Any
 import cachebox
 import cachetools
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -152,6 +152,7 @@ class Shelves(RuleBasedStateMachine):
 
 
 TestShelves = Shelves.TestCase
+TestShelves.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
 
 
 @given(
