@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Generator
 from functools import partial
 from typing import Any, TypeVar
@@ -177,11 +178,18 @@ async def _reset_in_task(told: _Told, connection: psycopg.AsyncConnection[Any]) 
     try:
         await asyncio.shield(rollback)
     except asyncio.CancelledError:
-        # Time is up. psycopg would now ask the server to cancel the rollback, and wait for that;
-        # it leaves a closed connection alone.
-        connection.pgconn.finish()
-        rollback.cancel()
+        # Time is up. A rollback that is cancelled would ask the server to cancel it, and wait for
+        # that; one that is hung up on ends at once. Its socket must not be closed before: the
+        # event loop still waits on that number, which may come to mean another socket.
+        _hang_up(connection)
+        await _sync.shielded(lambda: asyncio.wait((rollback,)))
+        rollback.exception()
         raise
+
+
+def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
+        same.shutdown(socket.SHUT_RDWR)
 
 
 class _Told:

@@ -15,6 +15,7 @@ import asyncio
 import os
 import weakref
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -40,6 +41,9 @@ Lender = Pool[ConnectionPoolEntry]
 _WITH_ADAPTERS = frozenset(("asyncpg", "psycopg"))
 _DISPOSE_S = 5.0
 _LOOK_AGAIN_S = 0.005
+
+_taken: ContextVar[list[ConnectionPoolEntry]] = ContextVar("taken")
+"""What the `connect` that runs has taken from our pool."""
 
 
 class LmiPoolTimeout(PoolTimeout, sqlalchemy.exc.TimeoutError):
@@ -121,8 +125,18 @@ class LmiPool(sqlalchemy.pool.Pool):
 
     def connect(self) -> PoolProxiedConnection:
         """Return a DB-API connection from the pool."""
-        borrowed = super().connect()
-        record: Any = getattr(borrowed, "_connection_record", None)
+        taken: list[ConnectionPoolEntry] = []
+        token = _taken.set(taken)
+        try:
+            borrowed = super().connect()
+        except BaseException:
+            # Cancelled again while it gives a connection back, SQLAlchemy may leave it at that.
+            for record in taken:
+                self._give_back(record, again=False)
+            raise
+        finally:
+            _taken.reset(token)
+        record = taken[-1]
         # With a callback, or the garbage collector may leave it in place until it is too late.
         self._borrowers[record] = weakref.ref(borrowed, _nothing)
         return borrowed
@@ -140,18 +154,23 @@ class LmiPool(sqlalchemy.pool.Pool):
                     raise
                 continue  # disposed of meanwhile
             self._leases[record] = lender, lease
+            _taken.get().append(record)
             return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
-        lender, lease = self._leases.pop(record, (None, None))
         borrower = self._borrowers.pop(record, None)
-        if lease is None:
-            return
         if borrower is not None and borrower() is None:
             # A finalizer: it may have interrupted anything, even our pool under its lock. A lease
             # that is dropped is seen to by the pool's own thread, and told of as a leak.
+            self._leases.pop(record, None)
+        else:
+            self._give_back(record, again=True)
+
+    def _give_back(self, record: ConnectionPoolEntry, *, again: bool) -> None:
+        lender, lease = self._leases.pop(record, (None, None))
+        if lease is None:
             return
-        if lender is not self.lender:
+        if not again or lender is not self.lender:
             # A pool that was disposed of serves those who waited in it, and nobody after them.
             lease.discard()
         # Not for threads only, since nothing is reset: that neither blocks nor needs a loop.
@@ -268,7 +287,12 @@ class LmiPool(sqlalchemy.pool.Pool):
 
 
 def _is_connected(record: ConnectionPoolEntry) -> bool:
-    return record.dbapi_connection is not None
+    if record.dbapi_connection is None:
+        return False
+    # A driver that was interrupted may have closed it, and SQLAlchemy not have noticed.
+    driver: Any = record.driver_connection
+    ask = getattr(driver, "is_closed", None)
+    return not (getattr(driver, "closed", False) if ask is None else ask())
 
 
 def _as_it_is(function: Callable[..., T]) -> Callable[..., T]:
