@@ -54,6 +54,7 @@ def connection_pool(url: str, *, client: type[Any] | None = None, **options: Any
         PoolTimeout: From a command: no connection came free in time.
         PoolOverloaded: From a command: too many wait already.
         PoolClosed: From a command: the pool has been closed.
+        WrongKindOfCaller: From a command: an event loop runs in this thread, and would stand still.
         ValueError: Client-side caching was asked for, which only the library's own pool can do.
 
     Thread safety: the pool may be used from any thread, and is made anew in a forked child.
