@@ -59,7 +59,7 @@ def _dynamodb_client(url: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    settings = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1})
+    settings = Config(connect_timeout=10, read_timeout=30)  # it may be a busy machine
     return boto3.session.Session().client(
         "dynamodb",
         endpoint_url=url,
