@@ -6,6 +6,7 @@ A comment right above a block says how it is run; readers do not see it:
 - ``<!-- call app.handle: EVENT -> ANSWER -->``: the handler is served and called. ANSWER may be
   left out; a JSON object has to be part of what comes back, anything else equal to it; ``!TYPE``
   is an error type. ``=>`` compares text.
+- ``<!-- beside: SERVER -->``: a server of that name, one of `servers`, runs meanwhile.
 - ``<!-- served: app.handle -->``: the block runs while that handler is served, at the address it
   names, ``http://127.0.0.1:9000``.
 - ``<!-- part of: PATH -->``: the lines are lines of a file of the examples, in the same order; a
@@ -34,7 +35,7 @@ _FENCE = re.compile(r"(?P<indent> *)(?P<ticks>`{3,})(?P<language>\w*) *(?P<rest>
 _TITLE = re.compile(r'title="(?P<name>[^"]+)"')
 _FIRST_COMMENT = re.compile(r"# (?P<name>[\w/]+\.py)\n")
 _DIRECTIVE = re.compile(
-    r"\s*<!--\s*(?P<name>call|served|part of|not run)\s*:?\s*(?P<value>.*?)\s*-->\s*\Z"
+    r"\s*<!--\s*(?P<name>call|beside|served|part of|not run)\s*:?\s*(?P<value>.*?)\s*-->\s*\Z"
 )
 _SNIPPET = re.compile(r'^ *--8<-- "(?P<name>[^"]+)" *$', re.MULTILINE)
 
@@ -91,7 +92,7 @@ def parse(text: str, page: str = "page.md") -> Iterator[Block]:
 
 
 def _body(lines: Iterator[tuple[int, str]], fence: re.Match[str], where: str) -> str:
-    inside = []
+    inside: list[str] = []
     for _, line in lines:
         if line.strip() == fence["ticks"]:
             body = textwrap.dedent("\n".join(inside)) + "\n"

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,11 +44,17 @@ def read_call(text: str) -> Call:
 
 
 @asynccontextmanager
-async def serving(handler: str, folder: Path) -> AsyncIterator[Emulator]:
-    """Serve *handler* from *folder*; no rule of the Runtime API may have been broken at the end."""
+async def serving(
+    handler: str, folder: Path, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[Emulator]:
+    """
+    Serve *handler* from *folder*, with *variables* in its environment.
+
+    No rule of the Runtime API may have been broken at the end.
+    """
     command = [sys.executable, "-m", "lmi_runtime", handler]
     options = EmulatorOptions(max_concurrency=4, timeout_s=20, handler=handler)
-    env = {"LMI_VCPUS": "1", "PYTHONPATH": str(REPOSITORY)}
+    env = {"LMI_VCPUS": "1", "PYTHONPATH": str(REPOSITORY), **(variables or {})}
     async with LocalEnvironment(command, options, env=env, cwd=folder) as environment:
         await _wait_ready(environment)
         yield environment.emulator

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from tests.docs.blocks import (
     parse,
     python_blocks,
 )
+from tests.docs.servers import SERVERS
 from tests.docs.serving import mismatch, read_call, serving
 
 pytestmark = pytest.mark.system
@@ -48,17 +51,24 @@ def test_block_does_what_its_page_says(block: Block, folder: Path) -> None:
 
     calls = block.values("call")
     if calls:
-        asyncio.run(_make_calls(calls, folder))
+        with contextlib.ExitStack() as servers:
+            variables = {"TMPDIR": str(folder)}
+            for name in block.values("beside"):
+                variables |= servers.enter_context(SERVERS[name]())
+            asyncio.run(_make_calls(calls, folder, variables))
     elif served := block.values("served"):
         asyncio.run(_run_beside(served[0], block.text, folder))
     else:
         _run(block.text, folder)
 
 
-async def _make_calls(calls: list[str], folder: Path) -> None:
+async def _make_calls(calls: list[str], folder: Path, variables: Mapping[str, str]) -> None:
     for text in calls:
         call = read_call(text)
-        async with asyncio.timeout(_TIMEOUT_S), serving(call.handler, folder) as emulator:
+        async with (
+            asyncio.timeout(_TIMEOUT_S),
+            serving(call.handler, folder, variables) as emulator,
+        ):
             answer = await emulator.invoke(call.event)
         assert mismatch(call, answer) is None
 
@@ -82,7 +92,11 @@ def _run(text: str, folder: Path) -> None:
             "the_block.py",
         ],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{REPOSITORY}"},
+        env={
+            **os.environ,
+            "PYTHONPATH": f"{folder}{os.pathsep}{REPOSITORY}",
+            "TMPDIR": str(folder),
+        },
         capture_output=True,
         text=True,
         timeout=_TIMEOUT_S,

@@ -6,12 +6,18 @@ import argparse
 import ast
 import dataclasses
 import importlib
+import inspect
 import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import lmi_runtime
-from lmi_runtime import errors
+from lmi_runtime import ConnectionBudget, connection_share, errors
+from lmi_runtime.caches.shared import SharedCacheStatistics
+from lmi_runtime.context import WorkerFacts, set_worker, worker
 from lmi_runtime.emulator import EmulatorOptions, FaultKind
 from lmi_runtime.model import Mode
 from tests.docs.blocks import DOCS
@@ -121,3 +127,95 @@ def test_extras_are_those_of_the_package() -> None:
 
     assert named
     assert named <= set(pyproject()["project"]["optional-dependencies"])
+
+
+# ---- pools and caches
+
+
+def _table(page: str, heading: str) -> list[list[str]]:
+    """The rows of the first table below a heading, without its head."""
+    lines = _text(page).split(f"\n{heading}\n")[1].splitlines()
+    rows: list[list[str]] = []
+    for line in lines:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif rows:
+            break
+    return rows[2:]
+
+
+def _named(rows: list[list[str]]) -> list[str]:
+    return [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
+
+
+def _options_of(function: Callable[..., Any]) -> set[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name for p in parameters if p.name != "self"}
+
+
+def test_every_option_of_a_pool_is_in_its_table() -> None:
+    rows = _table("pools", "Options of `Pool`; all times are in seconds:")
+
+    assert sorted(_named(rows)) == sorted(_options_of(lmi_runtime.Pool) - {"connect"})
+
+
+def test_defaults_of_a_pool_are_those_of_the_table() -> None:
+    parameters = inspect.signature(lmi_runtime.Pool).parameters
+    rows = _table("pools", "Options of `Pool`; all times are in seconds:")
+    numbers = {row[0].strip("`"): row[1] for row in rows if row[1].replace(".", "").isdigit()}
+
+    assert len(numbers) == 8
+    assert {n: float(v) for n, v in numbers.items()} == {n: parameters[n].default for n in numbers}
+
+
+def test_every_option_of_a_cache_is_in_its_table() -> None:
+    rows = _table("caches", "## How long a value is good")
+
+    assert sorted(_named(rows)) == sorted(_options_of(lmi_runtime.Cache))
+
+
+def test_every_statistic_is_explained() -> None:
+    pools = _named(_table("pools", "## Statistics"))
+    caches = _named(_table("caches", "## Statistics"))
+    both = (lmi_runtime.CacheStatistics, SharedCacheStatistics)
+
+    assert sorted(pools) == sorted(f.name for f in dataclasses.fields(lmi_runtime.PoolStatistics))
+    assert set(caches) - {"hit_ratio"} == {
+        field.name for kind in both for field in dataclasses.fields(kind)
+    } - {"name"}
+
+
+@pytest.fixture
+def processes() -> Iterator[Callable[[int], None]]:
+    """Make this process one of so many of an environment."""
+    before = worker()
+    yield lambda count: set_worker(WorkerFacts(slots=1, processes=count))
+    set_worker(before)
+
+
+def test_budgets_are_as_large_as_the_table_says(
+    processes: Callable[[int], None], tmp_path: Path
+) -> None:
+    heading = (
+        "The size is `max_connections` times `share`, divided by `environments`, rounded down:"
+    )
+    rows = _table("pools", heading)
+
+    assert len(rows) == 5
+    for name, (most, share, environments, *said) in enumerate(rows):
+        facts = (int(most), int(environments), float(share))
+        budget = ConnectionBudget(
+            max_connections=facts[0],
+            environments=facts[1],
+            share=facts[2],
+            name=str(name),
+            directory=tmp_path,
+        )
+        parts = [budget.size]
+        for count in (2, 32):
+            processes(count)
+            parts.append(connection_share(*facts))
+        too_few = [facts[0] * facts[2] / facts[1] / count < 1 for count in (1, 2, 32)]
+
+        assert [int(text.rstrip("¹")) for text in said] == parts
+        assert [text.endswith("¹") for text in said] == too_few

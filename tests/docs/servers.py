@@ -1,0 +1,68 @@
+"""The servers that handlers of the site ask: real ones on loopback, and how to find them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from tests.support.http_server import HttpServer
+from tests.support.postgres_server import PostgresServer
+from tests.support.redis_server import RedisServer
+
+__all__ = ["SERVERS"]
+
+Environment = Mapping[str, str]
+
+
+@contextmanager
+def _postgresql() -> Iterator[Environment]:
+    with PostgresServer() as server:
+        yield {
+            "DATABASE_URL": server.dsn,
+            "PGHOST": server.host,
+            "PGPORT": str(server.port),
+            "PGUSER": "app",
+            "PGDATABASE": "postgres",
+        }
+
+
+@contextmanager
+def _valkey() -> Iterator[Environment]:
+    with RedisServer() as server:
+        yield {"VALKEY_URL": server.url}
+
+
+@contextmanager
+def _http() -> Iterator[Environment]:
+    with HttpServer() as server:
+        yield {"SERVICE_URL": server.url}
+
+
+@contextmanager
+def _aws() -> Iterator[Environment]:
+    moto_server = pytest.importorskip("moto.server")
+    server = moto_server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_REGION": "eu-central-1",
+        }
+    finally:
+        server.stop()
+
+
+SERVERS: Mapping[str, Callable[[], AbstractContextManager[Environment]]] = {
+    "postgresql": _postgresql,
+    "valkey": _valkey,
+    "http": _http,
+    "aws": _aws,
+}
+"""By what pages call them; each yields the variables by which a handler finds it."""
