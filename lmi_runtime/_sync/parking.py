@@ -26,7 +26,8 @@ __all__ = [
     "is_alive",
 ]
 
-_LONGEST_S = 1e9  # a lock takes no infinite time-out
+_FOR_EVER_S = 1e9
+"""From here on a time-out is none: locks take no infinite one, and timers cost something."""
 
 Home = object
 """An event loop that runs: an asyncio loop, or the token of a trio run."""
@@ -49,9 +50,9 @@ class ThreadParker:
 
     def park(self, timeout_s: float | None = None) -> bool:
         """Wait for `unpark`; False when `timeout_s` seconds were not enough."""
-        if timeout_s is None:
+        if timeout_s is None or timeout_s >= _FOR_EVER_S:
             return self._gate.acquire()
-        return self._gate.acquire(timeout=min(timeout_s, _LONGEST_S)) if timeout_s > 0 else False
+        return self._gate.acquire(timeout=timeout_s) if timeout_s > 0 else False
 
     def unpark(self) -> bool:
         """Wake the thread, now or as soon as it parks. Always True: a thread can be woken."""
@@ -88,7 +89,7 @@ class _AsyncioParker:
         self._future: asyncio.Future[bool] = loop.create_future()  # loop thread only
 
     async def park(self, timeout_s: float | None = None) -> bool:
-        if timeout_s is None:
+        if timeout_s is None or timeout_s >= _FOR_EVER_S:
             return await self._future
         timer = self.home.call_later(max(0.0, timeout_s), self._settle, False)
         try:

@@ -17,6 +17,9 @@ from lmi_runtime.dispatch.slots import Slot
 from lmi_runtime.handlers import lifecycle
 from lmi_runtime.logs.assembler import LineAssembler
 from lmi_runtime.logs.writers import DirectWriter, ThreadWriter
+from lmi_runtime.pools.core import PoolState
+from lmi_runtime.pools.engine import Engine
+from lmi_runtime.pools.members import WaiterState
 from lmi_runtime.pools.once import Once
 from lmi_runtime.stress.control import controlled
 from lmi_runtime.stress.model import Verdict
@@ -130,9 +133,42 @@ def resource_is_kept_though_closed(patch: Patch) -> None:
     patch.setattr(Once, "succeed", succeed)
 
 
+def pool_without_lock(patch: Patch) -> None:
+    class NoLock(_NoLock):
+        def _is_owned(self) -> bool:
+            return False
+
+    real = PoolState.__init__
+
+    def make(self: Any, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs)
+        self.lock = NoLock()
+
+    patch.setattr(PoolState, "__init__", make)
+
+
+def hand_off_is_swallowed(patch: Patch) -> None:
+    def leave(self: Any, waiter: Any, now_s: float, orders: Any) -> None:
+        waiter.state = WaiterState.OVER
+        waiter.lane.line.pop(waiter, None)
+        waiter.lane.handed.discard(waiter)
+
+    patch.setattr(PoolState, "leave_locked", leave)
+
+
+def goodbyes_do_not_count(patch: Patch) -> None:
+    def quiet(self: Any) -> bool:
+        return not (self.state.members or self.state.opening)
+
+    patch.setattr(Engine, "_quiet_locked", quiet)
+
+
 @pytest.mark.parametrize(
     ("name", "mutate"),
     [
+        ("leases_of_three_threads", pool_without_lock),
+        ("leases_of_cancelled_tasks", hand_off_is_swallowed),
+        ("lease_and_close", goodbyes_do_not_count),
         ("counter", counter_without_lock),
         ("one_value_per_request", cell_without_lock),
         ("direct_writer", direct_writer_without_lock),
