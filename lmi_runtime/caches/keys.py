@@ -6,20 +6,20 @@ import inspect
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeAlias
 
-__all__ = ["KeyOf", "is_method", "key_maker"]
+__all__ = ["NAMED", "KeyOf", "is_method", "key_maker"]
 
 KeyOf: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any]], Hashable]
 """From the positional and the named arguments of a call to its key."""
 
 
-class _Mark:
+class Mark:
     """Stands between positional arguments and others in a key; equal to nothing of a user's."""
 
     def __repr__(self) -> str:
         return "*"
 
 
-_NAMED = _Mark()
+NAMED = Mark()
 
 
 def key_maker(function: Callable[..., Any], *, typed: bool = False) -> KeyOf:
@@ -61,7 +61,7 @@ def _canonical(
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         named = bound.kwargs
-        return (*bound.args, _NAMED, *sorted(named.items())) if named else bound.args
+        return (*bound.args, NAMED, *sorted(named.items())) if named else bound.args
 
     return key_of
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TypeAlias, Union
 
+from lmi_runtime.caches.keys import NAMED
+
 __all__ = ["Key", "canonical_key", "key_slot", "tag_name"]
 
 Key: TypeAlias = Union[str, bytes, int, float, bool, tuple["Key", ...], None]  # noqa: UP007
@@ -42,6 +44,8 @@ def _plain(key: object) -> bytes:
             return b"f" + float.hex(key).encode()
         case tuple():
             return b"t" + b"".join(_framed(_plain(part)) for part in key)
+    if key is NAMED:
+        return b"n"
     raise TypeError(
         f"The key of a shared cache cannot be, or hold, {type(key).__name__}: only str, bytes, "
         "int, float, bool, None and tuples of them are the same in every process."
