@@ -323,7 +323,8 @@ class Cache(Generic[V]):
     ) -> Ask:
         timeout_s = self.policy.timeout_s if timeout_s is None else timeout_s
         request = peek()
-        deadline_s = None if request is None else request.deadline_s
+        # Work that outlives its request is not over because its request is.
+        deadline_s = None if request is None or request.ended else request.deadline_s
         if timeout_s is not None:
             own_s = _sync.monotonic() + timeout_s
             deadline_s = own_s if deadline_s is None else min(own_s, deadline_s)

@@ -89,7 +89,7 @@ class Kept:
             garbage = None
             with self.lock:
                 self.check_at = now + CHECK_S
-                if self._watch.leapt(now):
+                if self._watch.leapt():
                     forget_flights_locked()
                     garbage = self._forget_ages_locked()
             del garbage

@@ -45,16 +45,19 @@ class LeapWatch:
     Thread safety: under the cache's lock.
     """
 
-    __slots__ = ("_clock", "_monotonic_s", "_wall_s")
+    __slots__ = ("_clock", "_monotonic_s", "_now", "_wall_s")
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._now = clock.monotonic
         self._monotonic_s = clock.monotonic()
         self._wall_s = clock.wall()
 
-    def leapt(self, now_s: float) -> bool:
+    def leapt(self) -> bool:
         """Whether the clocks have parted since this was asked before."""
-        wall_s = self._clock.wall()
-        passed_s, wall_passed_s = now_s - self._monotonic_s, wall_s - self._wall_s
-        self._monotonic_s, self._wall_s = now_s, wall_s
+        before_s, wall_s, after_s = self._now(), self._clock.wall(), self._now()
+        if after_s - before_s > CHECK_S:
+            return False  # this thread stood still between the two: nothing can be said
+        passed_s, wall_passed_s = after_s - self._monotonic_s, wall_s - self._wall_s
+        self._monotonic_s, self._wall_s = after_s, wall_s
         return abs(wall_passed_s - passed_s) > TOLERANCE_S + passed_s / 100

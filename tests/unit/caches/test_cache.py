@@ -7,6 +7,7 @@ import copy
 import gc
 import math
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -451,6 +452,29 @@ def test_a_clock_that_is_put_right_slowly_expires_nothing(clock: SetClock) -> No
     for _ in range(100):
         clock.pass_(3_600)
         clock.sleep_of_the_machine(1.8)
+
+    assert cache.get("k") == 1
+    assert cache.statistics().leaps == 0
+
+
+def test_a_thread_that_stands_still_between_the_clocks_says_nothing() -> None:
+    """Reading two clocks takes as long as the system likes, and that is no leap."""
+    clock = SetClock()
+
+    def slow_wall() -> float:
+        wall = clock.wall_now
+        if stalls:
+            clock.pass_(stalls.pop())
+        return wall
+
+    stalls: list[float] = []
+    cache: Cache[int] = Cache(ttl_s=1_000, clock=replace(clock.clock, wall=slow_wall))
+    cache.set("k", 1)
+    for seconds in (30.0, 0.2):
+        clock.pass_(1)
+        stalls.append(seconds)
+        cache.get("another")
+    clock.pass_(1)
 
     assert cache.get("k") == 1
     assert cache.statistics().leaps == 0

@@ -12,6 +12,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from lmi_runtime.caches import Cache, Loaded
@@ -197,6 +198,21 @@ async def test_nobody_waits_longer_than_their_request() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(in_a_request)
     await auntil(lambda: gate.cancelled == gate.calls)
+
+
+async def test_what_outlives_its_request_has_no_deadline_of_it() -> None:
+    cache: Cache[str] = Cache()
+
+    async def load() -> str:
+        await anyio.lowlevel.checkpoint()
+        return "loaded"
+
+    request = serve(deadline_s=time.monotonic() - 1)
+    with pytest.raises(LoadTimeout):
+        await cache.aget_or_load("k", load)
+    request.end()
+
+    assert await cache.aget_or_load("k", load) == "loaded"
 
 
 async def test_two_with_one_deadline_leave_no_error_for_later() -> None:
@@ -479,6 +495,27 @@ async def test_an_error_leaves_no_garbage_behind() -> None:
         assert watched[0]() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="not run: from 3.12 on")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_tasks_may_begin_eagerly() -> None:
+    """Then a load runs, and may end, before whoever began it knows its task."""
+    asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+    cache: Cache[str] = Cache()
+
+    async def at_once() -> str:
+        return "loaded"
+
+    async def later() -> str:
+        await asyncio.sleep(0)
+        return "loaded"
+
+    assert await cache.aget_or_load("at once", at_once) == "loaded"
+    assert await asyncio.gather(*(cache.aget_or_load("k", later) for _ in range(8))) == (
+        ["loaded"] * 8
+    )
+    assert cache.statistics().loads == 2
 
 
 # Several loops, and threads.
