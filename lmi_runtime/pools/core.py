@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from lmi_runtime import _sync
@@ -31,13 +31,15 @@ C = TypeVar("C")
 Parker = _sync.ThreadParker | _sync.AsyncParker
 
 
-@dataclass(slots=True)
 class Orders(Generic[C]):
     """What to do once the lock is free. Thread safety: belongs to one call."""
 
-    wake: list[Waiter[C]] = field(default_factory=list)
-    open: list[Lane[C]] = field(default_factory=list)
-    close: list[Member[C]] = field(default_factory=list)
+    __slots__ = ("close", "open", "wake")
+
+    def __init__(self) -> None:
+        self.wake: list[Waiter[C]] = []
+        self.open: list[Lane[C]] = []
+        self.close: list[Member[C]] = []
 
 
 class PoolState(Generic[C]):

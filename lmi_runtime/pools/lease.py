@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from sys import _getframe
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from lmi_runtime import _sync
@@ -12,7 +12,7 @@ from lmi_runtime.context import peek
 from lmi_runtime.errors import WrongKindOfCaller
 from lmi_runtime.pools.core import Orders
 from lmi_runtime.pools.engine import Engine
-from lmi_runtime.pools.leaks import place_of, place_of_caller
+from lmi_runtime.pools.leaks import place_of
 from lmi_runtime.pools.members import Member
 from lmi_runtime.pools.returning import take_back, take_back_in_task
 from lmi_runtime.pools.tending import drop
@@ -43,9 +43,9 @@ class Lease(Generic[C]):
     __slots__ = ("_engine", "_member", "_pool", "_timeout_s")
 
     def __init__(self, pool: Pool[C], timeout_s: float | None) -> None:
+        self._member: Member[C] | None = None
         self._pool = pool
         self._timeout_s = timeout_s
-        self._member: Member[C] | None = None
         self._engine: Engine[C]  # the one that the connection came from
 
     # ------------------------------------------------------------------ threads
@@ -74,7 +74,8 @@ class Lease(Generic[C]):
         self._engine = engine
         self._member = member
         member.request = peek()
-        member.where = place_of(_getframe(1)) if state.leaky else place_of_caller()
+        frame = _getframe(1)
+        member.where = place_of(frame) if state.leaky else ((frame.f_code, frame.f_lasti),)
         return member.connection
 
     def __exit__(
@@ -104,7 +105,9 @@ class Lease(Generic[C]):
             RuntimeError: This lease has a connection already.
             Exception: What opening a connection raised.
         """
-        return self.__enter__()
+        connection = self.__enter__()
+        self._note_place(_getframe(1))
+        return connection
 
     def release(self) -> None:
         """Return the connection, as a thread. Nothing happens when there is none."""
@@ -115,7 +118,7 @@ class Lease(Generic[C]):
     async def __aenter__(self) -> C:
         engine = self._pool.engine
         state = engine.state
-        lane = state.only or engine.lane_here()
+        lane = state.only or state.lanes.get(_running_loop()) or engine.lane_here()
         if self._member is not None:
             raise self._wrong_caller()
         now_s = _now()
@@ -133,7 +136,8 @@ class Lease(Generic[C]):
         self._engine = engine
         self._member = member
         member.request = peek()
-        member.where = place_of(_getframe(1)) if state.leaky else place_of_caller()
+        frame = _getframe(1)
+        member.where = place_of(frame) if state.leaky else ((frame.f_code, frame.f_lasti),)
         return member.connection
 
     async def __aexit__(
@@ -153,7 +157,9 @@ class Lease(Generic[C]):
 
     async def aacquire(self) -> C:
         """Take a connection, as a task; raises what `acquire` raises."""
-        return await self.__aenter__()
+        connection = await self.__aenter__()
+        self._note_place(_getframe(1))
+        return connection
 
     async def arelease(self) -> None:
         """Return the connection, as a task. Nothing happens when there is none."""
@@ -167,6 +173,11 @@ class Lease(Generic[C]):
         if member is not None:
             with self._engine.state.lock:
                 member.doom("closed_broken")
+
+    def _note_place(self, frame: FrameType) -> None:
+        """What is taken by hand is forgotten more often than what a block returns."""
+        assert self._member is not None
+        self._member.where = place_of(frame)
 
     def _give_back(self, member: Member[C]) -> None:
         """A connection that is as it was; written out for the same reason."""
@@ -204,7 +215,7 @@ class Lease(Generic[C]):
         )
 
     def __del__(self) -> None:
-        member = getattr(self, "_member", None)
+        member = self._member
         if member is not None:
             # Anywhere, perhaps under the pool's lock: somebody else sees to it.
             drop(self._engine, member)
