@@ -72,3 +72,23 @@ def test_arguments_that_mean_nothing_elsewhere_are_refused(make_cache: MakeCache
 
     with pytest.raises(TypeError, match="key of a shared cache"):
         function(object())
+
+
+def test_methods_need_a_key_that_says_which_instance(make_cache: MakeCache) -> None:
+    """What an instance is, no other process knows."""
+    cache = make_cache()
+
+    class Shop:
+        name = "one"
+
+        @cached(cache=cache)
+        def method(self) -> int:
+            return 1
+
+        @cached(cache=cache, key=lambda shop: shop.name)
+        def by_name(self) -> str:
+            return self.name
+
+    with pytest.raises(TypeError, match="key of a shared cache"):
+        Shop().method()
+    assert Shop().by_name() == Shop().by_name() == "one"

@@ -247,3 +247,28 @@ def test_a_writer_that_is_never_let_go_of_is_not_waited_for_for_ever(
     held.release()
     cache.set("k", 3)
     assert cache.get("k") == 3
+
+
+def test_a_store_that_is_set_aside_while_it_is_opened_is_no_trouble(
+    make_cache: MakeCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its files are gone half-way; the next store is opened instead, at once."""
+    cache = make_cache()
+    vault = cache._vault
+    opened: list[int] = []
+    open_store = vault._open_store
+
+    def open_late(path: Path, place: places_module.Place) -> Any:
+        opened.append(place.epoch)
+        if len(opened) == 1:
+            assert place.set_aside(place.epoch)
+            raise StoreError("no such file")
+        return open_store(path, place)
+
+    vault._open_store = open_late
+    cache.set("k", 1)
+
+    assert cache.get("k") == 1
+    assert opened == [0, 1]
+    assert messages(caplog) == []
+    assert cache.statistics().store_failures == 0
