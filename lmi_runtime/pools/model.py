@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 __all__ = ["Budget", "Connector", "Permit", "PoolStatistics"]
 
@@ -86,8 +86,7 @@ class Budget(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolStatistics:
+class PoolStatistics(NamedTuple):
     """
     What a pool has done, and how it is.
 
