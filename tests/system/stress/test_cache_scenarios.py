@@ -40,7 +40,7 @@ def nobody_comes_too_late(patch: Patch) -> None:
 
 
 def nobody_looks_for_rings(patch: Patch) -> None:
-    patch.setattr(flights_module, "_hold", lambda within, token, flight: None)
+    patch.setattr(flights_module, "hold", lambda within, token, flight: None)
 
 
 def one_exception_for_all(patch: Patch) -> None:
@@ -48,7 +48,7 @@ def one_exception_for_all(patch: Patch) -> None:
 
 
 def who_lands_wakes_nobody(patch: Patch) -> None:
-    patch.setattr(flights_module, "_rouse_locked", lambda waiter: True)
+    patch.setattr(flights_module, "rouse_locked", lambda waiter: True)
 
 
 def what_is_given_up_stays_in_the_table(patch: Patch) -> None:
