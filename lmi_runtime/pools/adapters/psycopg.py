@@ -10,10 +10,8 @@ next borrower gets the connection.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
-import socket
 from collections.abc import Generator
 from functools import partial
 from typing import Any, TypeVar
@@ -174,22 +172,9 @@ def _reset(told: _Told, connection: psycopg.Connection[Any]) -> None:
 
 async def _reset_in_task(told: _Told, connection: psycopg.AsyncConnection[Any]) -> None:
     told.tell(connection)
-    rollback = asyncio.ensure_future(connection.rollback())
-    try:
-        await asyncio.shield(rollback)
-    except asyncio.CancelledError:
-        # Time is up. A rollback that is cancelled would ask the server to cancel it, and wait for
-        # that; one that is hung up on ends at once. Its socket must not be closed before: the
-        # event loop still waits on that number, which may come to mean another socket.
-        _hang_up(connection)
-        await _sync.shielded(lambda: asyncio.wait((rollback,)))
-        rollback.exception()
-        raise
-
-
-def _hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
-    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
-        same.shutdown(socket.SHUT_RDWR)
+    # The pool's limit cancels this, again and again: psycopg then closes the connection, instead
+    # of waiting for the server to cancel the rollback.
+    await connection.rollback()
 
 
 class _Told:

@@ -55,7 +55,8 @@ class LmiPool(sqlalchemy.pool.Pool):
     Lends an engine's connections, first come first served; for sync and async engines.
 
     An async engine may be used from several event loops, each with connections of its own. In a
-    forked child every engine opens connections of its own, without `dispose`.
+    forked child every engine opens connections of its own, without `dispose`; only do not fork
+    while another thread makes an engine's very first connection, under a lock of SQLAlchemy's.
 
     Args:
         creator: Opens a DB-API connection; the engine's.
