@@ -171,7 +171,7 @@ def _throughput(
         _wait_until(begin_s)
         started_s = now_s = time.monotonic()
         cpu_s = time.process_time()
-        while now_s < begin_s + seconds:
+        while now_s < started_s + seconds:
             for _ in range(50):
                 key = KEYS[int(chance() * len(KEYS))]
                 if writes and chance() < writes:
