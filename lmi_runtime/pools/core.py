@@ -72,6 +72,8 @@ class PoolState(Generic[C]):
         self.inherited = False
         """True in a child: the connections are the parent's."""
         self.failures = 0
+        """In a row."""
+        self.failed_s = 0.0
         self.retry_at_s = 0.0
         self.last_error: BaseException | None = None
         self.leaky = False
@@ -404,7 +406,9 @@ class PoolState(Generic[C]):
         Otherwise it is the answer to all who were waiting when it began.
         """
         self._attempt_over_locked(lane)
-        self.failures += 1
+        if began_s >= self.failed_s:  # those that fail side by side failed once
+            self.failures += 1
+        self.failed_s = now_s
         self.counts["open_failures"] += 1
         self.last_error = error
         self.retry_at_s = now_s + retry_after_s(self.failures)

@@ -123,6 +123,7 @@ class Engine(Generic[C]):
             put_off(self, partial(self.give, member, good=good))
             return
         orders: Orders[C] = Orders()
+        _request = member.request  # what it keeps is not finalized under the lock
         with self.state.lock:
             if not good:
                 member.doom("closed_broken")
@@ -241,9 +242,12 @@ class Engine(Generic[C]):
         self._closed(member)
 
     async def _close_in_task(self, member: Member[C]) -> None:
+        done = False
         try:
-            await self.handling.aclose(member, self.options.io_timeout_s)
+            done = await self.handling.aclose(member, self.options.io_timeout_s)
         finally:
+            if not done:
+                self.handling.abandon(member)
             self._closed(member)
 
     def _closed(self, member: Member[C]) -> None:
@@ -342,6 +346,11 @@ class Engine(Generic[C]):
         for member in (*state.members, *state.closing):
             leave_to_parent(member.connection)
             self.handling.abandon(member)
+
+    def __del__(self) -> None:
+        # Nobody can use or close its connections any more.
+        for member in self.state.members:
+            member.release_permit()
 
 
 def _taken(things: list[Any]) -> list[Any]:

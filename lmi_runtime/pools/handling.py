@@ -103,10 +103,10 @@ class Handling(Generic[C]):
         except Exception as error:
             self._tell("closing", error)
 
-    async def aclose(self, member: Member[C], timeout_s: float) -> None:
-        """In a task of its own."""
-        if self.connector.close is not None:
-            await self._awaiting("closing", self.connector.close, member, timeout_s)
+    async def aclose(self, member: Member[C], timeout_s: float) -> bool:
+        """In a task of its own. False when it went wrong or took too long."""
+        assert self.connector.close is not None
+        return await self._awaiting("closing", self.connector.close, member, timeout_s)
 
     def abandon(self, member: Member[C]) -> None:
         """Without a goodbye: its loop is closed, or it belongs to the parent process."""

@@ -187,6 +187,7 @@ class Lease(Generic[C]):
         if state.lock._is_owned():  # type: ignore[attr-defined]
             self._engine.give(member, good=True)  # which puts it off
             return
+        _request = member.request  # what it keeps is not finalized under the lock
         with state.lock:
             if now_s < member.kept_until_s and not lane.line and state.simple:
                 member.lent = False

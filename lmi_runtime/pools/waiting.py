@@ -16,6 +16,9 @@ __all__ = ["acquire", "acquire_in_task"]
 
 C = TypeVar("C")
 
+_LEAST_LOOK_S = 0.05
+"""A request with less time than that would find each connection dead, and have it closed."""
+
 
 def acquire(engine: Engine[C], lane: Lane[C], now_s: float, timeout_s: float | None) -> Member[C]:
     """For threads."""
@@ -176,7 +179,7 @@ class Wait(Generic[C]):
     def io_s(self) -> float:
         """How long a look at a connection may take."""
         left_s = self._deadline_s - _sync.monotonic()
-        return max(0.001, min(left_s, self._engine.options.io_timeout_s))
+        return min(max(left_s, _LEAST_LOOK_S), self._engine.options.io_timeout_s)
 
     def checked(self, member: Member[C], alive: bool) -> bool:
         """Note what a check said."""

@@ -223,6 +223,20 @@ def test_after_a_failure_one_attempt_is_made_at_a_time() -> None:
     assert len(table.orders.open) == 2
 
 
+def test_attempts_that_fail_side_by_side_failed_once() -> None:
+    """Or one bad moment would keep the next attempt waiting like a long row of them."""
+    table = Table(max_size=4)
+    for _ in range(4):
+        table.join()
+    table.now_s = 1.0
+
+    for _ in range(4):
+        table.fail(began_s=0.5)
+
+    assert table.state.failures == 1
+    assert table.state.retry_at_s <= 1.06
+
+
 def test_what_an_error_holds_is_let_go_of_once_a_connection_opens() -> None:
     table = Table(max_size=1)
     table.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import math
@@ -9,9 +10,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextvars import Context
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
+import trio
 
 from lmi_runtime import _sync
 from lmi_runtime.context import Request, enter
@@ -487,8 +490,6 @@ def test_one_that_says_so_itself_is_closed(make_pool: MakePool, server: Server) 
 
 
 def test_what_asks_whether_to_reset_may_fail(make_pool: MakePool, server: Server) -> None:
-    from dataclasses import replace
-
     def needs_reset(_: Connection) -> bool:
         raise OSError("what?")
 
@@ -566,6 +567,19 @@ def test_a_dead_one_is_replaced_unnoticed(
     with pool.lease() as another:
         assert another.number == 2
     assert server.said_goodbye() is connection
+
+
+def test_a_request_in_a_hurry_condemns_no_connection(
+    make_pool: MakePool, server: Server, clock: Clock
+) -> None:
+    pool = make_pool(server.for_threads(check=True))
+    with pool.lease():
+        pass
+    clock.advance(1.0)
+    server.on_check = lambda: _sync.sleep(0.005)
+
+    with pool.lease(timeout_s=0) as connection:
+        assert connection.number == 1
 
 
 def test_an_interrupted_look_loses_no_room(
@@ -928,6 +942,62 @@ def test_what_never_opens_is_taken_for_no_longer_wanted(
     assert server.connections == []
 
 
+class Permits:
+    """Counts those that are in use."""
+
+    held = 0
+
+    def try_acquire(self) -> Permit | None:
+        self.held += 1
+        return self
+
+    def acquire(self, give_up: Callable[[], bool], owner: object = None) -> Permit | None:
+        return self.try_acquire()
+
+    def others_wait(self, owner: object = None) -> bool:
+        return False
+
+    def release(self) -> None:
+        self.held -= 1
+
+
+def test_a_pool_that_is_forgotten_holds_no_permit(server: Server) -> None:
+    permits = Permits()
+    pool = Pool(server.for_threads(), max_size=1, budget=permits, housekeeping=False)
+    with pool.lease():
+        assert permits.held == 1
+
+    del pool
+    gc.collect()
+
+    assert permits.held == 0
+
+
+def test_what_a_request_keeps_is_finalized_outside_the_lock(make_pool: MakePool) -> None:
+    """It may give back whatever it likes, to other pools, too."""
+    pool = make_pool()
+    owned: list[bool] = []
+
+    class Kept:
+        def __del__(self) -> None:
+            owned.append(pool.engine.state.lock._is_owned())  # type: ignore[attr-defined]
+
+    for reset in (False, True):
+        pool.engine.plain = not reset
+        lease = pool.lease()
+
+        def serve(lease: Any = lease) -> None:
+            request = Request(Invocation(request_id="r1"))
+            request._kept["kept"] = Kept()
+            enter(request)
+            lease.acquire()
+
+        Context().run(serve)
+        lease.release()
+
+    assert owned == [False, False]
+
+
 # -------------------------------------------------------------------- wrong uses
 
 
@@ -937,14 +1007,10 @@ async def _lease_as_a_thread(pool: Pool[Any]) -> None:
 
 
 def test_a_task_is_told_to_wait_as_a_task(make_pool: MakePool) -> None:
-    import asyncio
-
     asyncio.run(_lease_as_a_thread(make_pool()))
 
 
 def test_a_task_of_trio_is_told_where_it_would_have_to_wait(make_pool: MakePool) -> None:
-    import trio
-
     trio.run(_lease_as_a_thread, make_pool())
 
 

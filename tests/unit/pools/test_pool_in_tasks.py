@@ -7,6 +7,7 @@ import gc
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -206,8 +207,6 @@ async def test_nobodys_cancellation_stops_an_opening(make_pool: MakePool, server
         await gate()
         return await opened()  # type: ignore[misc]
 
-    from dataclasses import replace
-
     pool = make_pool(replace(connector, open=open_slowly))
     scope = anyio.CancelScope()
     got: list[int] = []
@@ -291,8 +290,6 @@ async def test_a_cancelled_block_may_cost_a_reset_only(make_pool: MakePool, serv
         await gate()
         await did_reset(connection)
 
-    from dataclasses import replace
-
     pool = make_pool(replace(connector, reset=reset_slowly), reset_after_cancel=True)
 
     async def body() -> None:
@@ -321,11 +318,7 @@ async def test_a_look_that_is_cancelled_loses_no_room(make_pool: MakePool, serve
     async def check_for_ever(_: Connection) -> None:
         await anyio.sleep_forever()
 
-    from dataclasses import replace
-
     pool = make_pool(replace(connector, check=check_for_ever), bypass_check_s=0.0)
-    opened = connector.open
-    del opened
     with anyio.move_on_after(0.05):
         await pool.lease().aacquire()
     await blocked()
@@ -366,7 +359,6 @@ async def test_aclose_waits_for_what_is_lent_and_answers_who_waits(
 async def test_threads_and_tasks_stand_in_one_line(server: Server) -> None:
     pool = Pool(server.for_threads(), max_size=1, housekeeping=False)
     order: list[int] = []
-    waiting: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     async def task(number: int) -> None:
         async with pool.lease():
@@ -380,7 +372,6 @@ async def test_threads_and_tasks_stand_in_one_line(server: Server) -> None:
         while pool.statistics().waiting < count:
             _sync.sleep(0)
 
-    del waiting
     threads = []
     async with anyio.create_task_group() as tasks, pool.lease():
         for number in range(6):
@@ -395,6 +386,23 @@ async def test_threads_and_tasks_stand_in_one_line(server: Server) -> None:
 
     assert order == list(range(6))
     await pool.aclose()
+
+
+@anyio_kinds
+@pytest.mark.anyio
+async def test_a_goodbye_that_takes_too_long_is_cut_off(
+    make_pool: MakePool, server: Server
+) -> None:
+    async def never(_: Connection) -> None:
+        await anyio.sleep_forever()
+
+    pool = make_pool(replace(server.for_tasks(), close=never), io_timeout_s=0.01)
+    async with pool.lease():
+        pass
+
+    await pool.aclose(10.0)
+
+    assert server.log == ["abandon 1"]
 
 
 # ------------------------------------------------------------------ loops that end
