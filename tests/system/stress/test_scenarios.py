@@ -181,6 +181,8 @@ def goodbyes_do_not_count(patch: Patch) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
+# A run that failed is unwound wherever it is, in finalizers, too.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_scenario_fails_when_the_code_is_broken(
     name: str, mutate: Callable[[Patch], None], monkeypatch: Patch
 ) -> None:
