@@ -14,15 +14,15 @@ Laws, whatever happens in whatever order:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
 from lmi_runtime import _sync
-from lmi_runtime.errors import PoolClosed, PoolOverloaded, PoolTimeout
-from lmi_runtime.pools.leaks import who
+from lmi_runtime.errors import PoolClosed, PoolOverloaded
+from lmi_runtime.pools.accounts import lent_locked, timeout_locked
 from lmi_runtime.pools.members import Lane, Member, Waiter, WaiterState
-from lmi_runtime.pools.model import Permit, PoolStatistics
+from lmi_runtime.pools.model import Permit
 from lmi_runtime.pools.policy import PoolOptions, lifetime_s, retry_after_s
 
 __all__ = ["Orders", "PoolState"]
@@ -152,7 +152,7 @@ class PoolState(Generic[C]):
             self.counts["refused"] += 1
             raise PoolOverloaded(
                 f"{waiting} requests wait for a connection of pool {self.name!r} already, and no "
-                f"more than {most} may. {self._lent_locked(now_s)}"
+                f"more than {most} may. {lent_locked(self, now_s)}"
             )
 
     def settle_locked(
@@ -178,7 +178,7 @@ class PoolState(Generic[C]):
             waiter.state = WaiterState.OVER
             lane.line.pop(waiter, None)
             self.counts["timeouts"] += 1
-            raise self._timeout_locked(waiter, now_s)
+            raise timeout_locked(self, waiter, now_s)
         if self.closed:  # while it was out of the line, where nobody could answer it
             waiter.state = WaiterState.OVER
             raise self._closed_while_waiting()
@@ -555,60 +555,3 @@ class PoolState(Generic[C]):
         if member.reported_s != member.leased_s:
             member.reported_s = member.leased_s
             self.counts["leaks"] += 1
-
-    def idle_locked(self) -> Iterator[Member[C]]:
-        """The connections that nobody uses."""
-        return (member for lane in self.lanes.values() for member in lane.idle)
-
-    def lent_locked(self) -> list[Member[C]]:
-        """The connections that somebody uses, lent longest first."""
-        lent = [member for member in self.members if member.lent]
-        return sorted(lent, key=lambda member: member.leased_s)
-
-    def statistics_locked(self) -> PoolStatistics:
-        """Everything the pool counts."""
-        counts = self.counts
-        idle = sum(len(lane.idle) for lane in self.lanes.values())
-        return PoolStatistics(
-            name=self.name,
-            max_size=self.options.max_size,
-            open=len(self.members),
-            opening=self.opening,
-            idle=idle,
-            lent=len(self.members) - idle,
-            waiting=sum(len(lane.line) for lane in self.lanes.values()),
-            leases=self.leases,
-            leases_direct=self.leases - self.waited,
-            waited_s=self.waited_s,
-            timeouts=counts["timeouts"],
-            cancelled=counts["cancelled"],
-            refused=counts["refused"],
-            opened=counts["opened"],
-            open_failures=counts["open_failures"],
-            opening_s=self.opening_s,
-            closed_expired=counts["closed_expired"],
-            closed_idle=counts["closed_idle"],
-            closed_broken=counts["closed_broken"],
-            closed_given_up=counts["closed_given_up"],
-            closed_other=counts["closed_other"],
-            leaks=counts["leaks"],
-        )
-
-    def _timeout_locked(self, waiter: Waiter[C], now_s: float) -> PoolTimeout:
-        error = PoolTimeout(
-            f"No connection of pool {self.name!r} became free within "
-            f"{now_s - waiter.arrived_s:.3g} s. {self._lent_locked(now_s)}"
-        )
-        if self.failures and self.last_error is not None:
-            error.__cause__ = self.last_error
-        return error
-
-    def _lent_locked(self, now_s: float) -> str:
-        lent = self.lent_locked()
-        text = f"{len(lent)} of {self.options.max_size} are lent"
-        if lent:
-            first = lent[0]
-            text += f", one for {now_s - first.leased_s:.3g} s ({who(first.request, first.where)})"
-        if self.opening:
-            text += f", {self.opening} are being opened"
-        return text + "."

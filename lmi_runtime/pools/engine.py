@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from lmi_runtime import _sync
 from lmi_runtime.context import worker
 from lmi_runtime.pools import registry
+from lmi_runtime.pools.accounts import longest_lent_first_locked
 from lmi_runtime.pools.core import Orders, PoolState
 from lmi_runtime.pools.handling import Handling
 from lmi_runtime.pools.inherited import leave_to_parent
@@ -330,7 +331,7 @@ class Engine(Generic[C]):
 
     def _tell_lent(self) -> None:
         with self.state.lock:
-            lent = [(m.request, m.where) for m in self.state.lent_locked()]
+            lent = [(m.request, m.where) for m in longest_lent_first_locked(self.state)]
         for request, place in lent:
             _log.warning(
                 "Pool %r was closed while a connection was lent (%s)",

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from lmi_runtime.errors import ConfigurationError
+from lmi_runtime.pools.accounts import statistics_locked
 from lmi_runtime.pools.engine import DEFAULT_MAX_SIZE, Engine
 from lmi_runtime.pools.keeper import begin_anew
 from lmi_runtime.pools.lease import Lease
@@ -160,7 +161,7 @@ class Pool(Generic[C]):
         """What the pool has done, and how it is."""
         state = self.engine.state
         with state.lock:
-            return state.statistics_locked()
+            return statistics_locked(state)
 
     def resize(self, *, max_size: int | None = None, min_size: int | None = None) -> None:
         """

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
 )
 
 from lmi_runtime.errors import PoolClosed, PoolOverloaded, PoolTimeout
+from lmi_runtime.pools.accounts import statistics_locked
 from lmi_runtime.pools.core import Orders, PoolState
 from lmi_runtime.pools.members import Lane, Member, Waiter, WaiterState
 from lmi_runtime.pools.policy import PoolOptions
@@ -288,7 +289,7 @@ class Pools(RuleBasedStateMachine):
             assert lane.opening == self.attempts.count(lane)
             assert lane.open == sum(member.lane is lane for member in state.members)
         assert state.leases == self.leases
-        facts = state.statistics_locked()
+        facts = statistics_locked(state)
         assert (facts.open, facts.idle + facts.lent) == (len(state.members), len(state.members))
 
     @invariant()
