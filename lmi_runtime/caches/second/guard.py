@@ -72,6 +72,12 @@ class GuardedLevel:
             if may:
                 self._level.delete(key)
 
+    async def adelete(self, key: str) -> None:
+        """The same for tasks."""
+        with self._asking() as may:
+            if may:
+                await self._level.adelete(key)
+
     def _begin_anew(self) -> None:
         self._lock = _sync.Lock()
         self.hits = _sync.Counter()

@@ -174,10 +174,16 @@ class SharedCache(Generic[V]):
             Whether there was one in the store.
         """
         plain = canonical_key(key)
-        with self._lock:
-            self._flights.drop_locked(plain)
+        there = self._delete_here(plain)
         if self._tier is not None:
             self._tier.delete(plain)
+            # Once more: somebody may have found it there in between.
+            there |= self._delete_here(plain)
+        return there
+
+    def _delete_here(self, plain: bytes) -> bool:
+        with self._lock:
+            self._flights.drop_locked(plain)
         return self._entries.delete(plain)
 
     def invalidate(self, *, tag: str) -> None:
@@ -346,7 +352,10 @@ class SharedCache(Generic[V]):
     def _deadline_s(self, timeout_s: float | None) -> float | None:
         timeout_s = self._policy.timeout_s if timeout_s is None else timeout_s
         request = peek()
-        until_s = math.inf if request is None else (request.deadline_s or math.inf)
+        until_s = math.inf
+        # Work that outlives its request is not over because its request is.
+        if request is not None and not request.ended and request.deadline_s is not None:
+            until_s = request.deadline_s
         if timeout_s is not None:
             until_s = min(until_s, _sync.monotonic() + timeout_s)
         return None if until_s == math.inf else until_s

@@ -18,7 +18,7 @@ from lmi_runtime.caches.shared.records import (
     times_of,
     unpack,
 )
-from lmi_runtime.caches.shared.store import Found, Moment
+from lmi_runtime.caches.shared.store import Found, Moment, Session
 from lmi_runtime.caches.shared.vault import Vault
 from lmi_runtime.errors import LoadFailed
 
@@ -110,6 +110,16 @@ class Entries:
         return self._vault.use(
             lambda session: session.put(key, data, since=since, names=names), False
         )
+
+    def overtaken(self, key: bytes, record: Record, since: Moment) -> bool:
+        """Whether something was written, deleted or invalidated since, and counts for more."""
+        names = (key_slot(key), *record.tags)
+
+        def look(session: Session) -> bool:
+            row = session.moment(key).row
+            return row not in (0, since.row) or session.newest_mark(names) > since.seq
+
+        return self._vault.use(look, False)
 
     def delete(self, key: bytes) -> bool:
         """Remove a record, whoever wrote it. False: there was none."""

@@ -12,6 +12,7 @@ import contextlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextvars import copy_context
+from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -116,31 +117,51 @@ class Loading:
                 result = task.loader()
             except Exception as error:
                 return self._failed(task, error, since, started_s)
-            record = self._loaded(task, result, since, began_s, started_s)
-            if self._tier is not None:
-                self._tier.write(task.key, record)
+            record = self._record(task, result, began_s, started_s)
+            if self._tier is None:
+                self._entries.keep(task.key, record, since)
+                return _outcome(record)
+            self._tier.write(task.key, record)
+            if self._keep(task.key, record, since):
+                self._tier.delete(task.key)
             return _outcome(record)
 
     async def aload(self, task: Task) -> Outcome:
         """In a task, whose loop goes on meanwhile."""
         async with self._aalone(task):
             there, since = self._look(task)
+            # Whatever writes does so in a thread: it has to wait for others that are writing.
             if there is None and self._tier is not None:
-                there = self._found(task, await self._tier.aread(task.key), since)
+                found = await self._tier.aread(task.key)
+                if found is not None:
+                    there = await _sync.offload(lambda: self._found(task, found, since))
             if there is not None:
                 return there
             began_s, started_s = self._entries.now(), _sync.monotonic()
             try:
                 result = await _call(task.loader)
             except Exception as error:
-                return self._failed(task, error, since, started_s)
-            # In a thread: others may be writing, and this has to wait for them.
-            record = await _sync.offload(
-                lambda: self._loaded(task, result, since, began_s, started_s)
-            )
-            if self._tier is not None:
+                return await _sync.offload(partial(self._failed, task, error, since, started_s))
+            return await self._akeep(task, result, since, began_s, started_s)
+
+    async def _akeep(
+        self, task: Task, result: Any, since: Moment, began_s: float, started_s: float
+    ) -> Outcome:
+        def make() -> Record:
+            record = self._record(task, result, began_s, started_s)
+            if self._tier is None:
+                self._entries.keep(task.key, record, since)
+            return record
+
+        record = await _sync.offload(make)
+        if self._tier is not None:
+            try:
                 await self._tier.awrite(task.key, record)
-            return _outcome(record)
+            finally:
+                overtaken = await _sync.offload(lambda: self._keep(task.key, record, since))
+            if overtaken:
+                await self._tier.adelete(task.key)
+        return _outcome(record)
 
     def busy(self, key: bytes) -> bool:
         """Whether this key is being loaded now, in whatever process."""
@@ -181,15 +202,22 @@ class Loading:
         self._entries.keep(task.key, record, since)
         return _outcome(record)
 
-    def _loaded(
-        self, task: Task, result: Any, since: Moment, began_s: float, started_s: float
-    ) -> Record:
+    def _record(self, task: Task, result: Any, began_s: float, started_s: float) -> Record:
         self._count(started_s)
         outcome = unwrap(result, ttl_s=task.ttl_s, tags=task.tags, weigh=None)
         payload = self._entries.encode(outcome.value)
-        record = self._entries.record(payload, outcome.ttl_s, outcome.tags, began_s)
-        self._entries.keep(task.key, record, since)
-        return record
+        return self._entries.record(payload, outcome.ttl_s, outcome.tags, began_s)
+
+    def _keep(self, key: bytes, record: Record, since: Moment) -> bool:
+        """
+        Keep what was loaded, unless something has happened since that counts for more; if so, True.
+
+        After the second level was told: who sets or deletes a value tells the store first, and so
+        comes later there if not earlier here, where it is seen.
+        """
+        return not self._entries.keep(key, record, since) and self._entries.overtaken(
+            key, record, since
+        )
 
     def _failed(self, task: Task, error: Exception, since: Moment, started_s: float) -> Outcome:
         self._count(started_s)

@@ -59,6 +59,10 @@ class Tier:
         """Forget what other environments would find."""
         self.guard.delete(self._at(key))
 
+    async def adelete(self, key: bytes) -> None:
+        """The same for tasks."""
+        await self.guard.adelete(self._at(key))
+
     def _at(self, key: bytes) -> str:
         return f"{self._name}:{base64.urlsafe_b64encode(key).decode()}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 import anyio
@@ -14,6 +15,7 @@ from lmi_runtime.caches import Loaded
 from lmi_runtime.caches.shared import SharedCache
 from lmi_runtime.errors import ConfigurationError, LoadFailed, LoadTimeout, ReentrantLoad
 from tests.unit.caches.shared.conftest import Time
+from tests.unit.caches.tools import serve
 
 MakeCache = Callable[..., SharedCache[Any]]
 
@@ -463,6 +465,18 @@ def test_a_thread_waits_for_another_process_no_longer_than_it_may(make_cache: Ma
     held.release()
 
     assert cache.get_or_load("k", lambda: 1) == 1
+
+
+def test_what_outlives_its_request_has_no_deadline_of_it(make_cache: MakeCache) -> None:
+    cache = make_cache(patience_s=0.02)
+    held = held_elsewhere(make_cache())
+
+    def outlive() -> Any:
+        serve(deadline_s=_sync.monotonic() - 1).end()
+        return cache.get_or_load("k", lambda: 1)
+
+    assert Context().run(outlive) == 1
+    held.release()
 
 
 def test_patience_with_another_process_ends(make_cache: MakeCache) -> None:

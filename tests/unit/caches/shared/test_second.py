@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from lmi_runtime import _sync
 from lmi_runtime.caches.model import Clock
 from lmi_runtime.caches.second import MemoryLevel
 from lmi_runtime.caches.shared import SharedCache
+from lmi_runtime.caches.shared.sqlite import SqliteSession
 from tests.unit.caches.shared.conftest import Time
 
 
@@ -79,6 +81,66 @@ def test_set_and_delete_reach_it(environment: Environment) -> None:
 
     one.delete("k")
     assert environment("three").get_or_load("k", lambda: 3) == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("tasks", [False, True])
+@pytest.mark.parametrize("change", ["delete", "set"])
+async def test_what_happens_during_a_load_counts_for_more_there_too(
+    environment: Environment, change: str, tasks: bool
+) -> None:
+    one = environment("one")
+
+    def load() -> str:
+        if change == "delete":
+            one.delete("k")
+        else:
+            one.set("k", "new")
+        return "old"
+
+    assert (await one.aget_or_load("k", load) if tasks else one.get_or_load("k", load)) == "old"
+
+    for cache in (one, environment("two")):
+        assert cache.get_or_load("k", lambda: "new") == "new"
+
+
+def test_what_is_found_there_while_it_is_deleted_is_not_kept(
+    environment: Environment, level: MemoryLevel
+) -> None:
+    one = environment("one")
+    environment("two").set("k", "old")
+    delete = level.delete
+
+    def find_and_delete(at: str) -> None:
+        assert one.get_or_load("k", fail) == "old"
+        delete(at)
+
+    level.delete = find_and_delete  # type: ignore[method-assign]
+    one.delete("k")
+
+    assert one.get("k") is None
+    assert one.get_or_load("k", lambda: "new") == "new"
+
+
+@pytest.mark.anyio
+async def test_no_task_waits_in_its_loop_for_others_that_write(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment("two").set("found", 1)
+    cache = environment("one", negative_ttl_s=10)
+    put, homes = SqliteSession.put, []
+
+    def noted(*args: Any, **options: Any) -> bool:
+        homes.append(_sync.current_home())
+        return put(*args, **options)
+
+    monkeypatch.setattr(SqliteSession, "put", noted)
+    await cache.aget_or_load("found", fail)
+    await cache.aget_or_load("loaded", lambda: 1)
+    with pytest.raises(ZeroDivisionError):
+        await cache.aget_or_load("failed", lambda: 1 // 0)
+
+    assert homes == [None, None, None]
 
 
 def test_what_has_tags_stays_in_its_environment(
