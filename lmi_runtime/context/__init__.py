@@ -6,7 +6,7 @@ Everything here rests on `contextvars`. A task, or a thread started through `spa
 starter's context and therefore serves the same request. Every other thread serves none.
 """
 
-from lmi_runtime.context.active import current, enter, peek
+from lmi_runtime.context.active import current, deadline_s, enter, peek
 from lmi_runtime.context.lambda_context import (
     Client,
     ClientContext,
@@ -36,6 +36,7 @@ __all__ = [
     "RequestScope",
     "WorkerFacts",
     "current",
+    "deadline_s",
     "enter",
     "peek",
     "scoped",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from lmi_runtime.context._registry import declare
 from lmi_runtime.context.request import Request
 from lmi_runtime.errors import NoActiveRequest
 
-__all__ = ["current", "enter", "peek"]
+__all__ = ["current", "deadline_s", "enter", "peek"]
 
 _variable = declare(__name__, "Active", ["request"])["request"]
 _get = _variable.get_raw  # it is set, and never deleted
@@ -53,6 +55,21 @@ def peek() -> Request | None:
     """
     request: Request | None = _get(None)
     return request
+
+
+def deadline_s() -> float:
+    """
+    Until when the calling task or thread may wait, in seconds of the monotonic clock.
+
+    Infinite outside a request, where the platform set no limit, and for work that outlived its
+    request: that is not over because its request is.
+
+    Thread safety: from any task or thread. Never raises.
+    """
+    request: Request | None = _get(None)
+    if request is None or request.ended or request.deadline_s is None:
+        return math.inf
+    return request.deadline_s
 
 
 _OUTSIDE = (

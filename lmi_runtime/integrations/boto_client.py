@@ -80,9 +80,7 @@ def _config(config: Config | None, budget: Budget | None) -> Config:
 def _reserve(budget: Budget | None, count: int) -> list[Permit]:
     if budget is None:
         return []
-    request = context.peek()
-    seconds = _TIMEOUT_S if request is None else min(_TIMEOUT_S, request.remaining_s())
-    give_up_at_s = _sync.monotonic() + seconds
+    give_up_at_s = min(_sync.monotonic() + _TIMEOUT_S, context.deadline_s())
     permits: list[Permit] = []
     while len(permits) < count:
         permit = budget.acquire(lambda: _sync.monotonic() >= give_up_at_s)

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from lmi_runtime import _sync
-from lmi_runtime.context import peek
+from lmi_runtime.context import deadline_s
 from lmi_runtime.errors import LoadTimeout, PoolClosed, PoolError, ReentrantLoad, WrongKindOfCaller
 from lmi_runtime.pools import registry
 from lmi_runtime.pools.inherited import leave_to_parent
@@ -336,9 +336,8 @@ def _result(opening: Opening[T]) -> T:
 
 
 def _limit_s() -> float | None:
-    request = peek()
-    left_s = math.inf if request is None else request.remaining_s()
-    return None if math.isinf(left_s) else left_s
+    left_s = deadline_s() - _sync.monotonic()
+    return None if math.isinf(left_s) else max(0.0, left_s)
 
 
 def _stop_waiting(opening: Opening[Any], parker: _sync.ThreadParker | _sync.AsyncParker) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
 
-from lmi_runtime import _sync
-from lmi_runtime.context import peek
+from lmi_runtime import _sync, context
 from lmi_runtime.pools.core import Orders
 from lmi_runtime.pools.engine import Engine
 from lmi_runtime.pools.members import Lane, Member, Waiter
@@ -53,10 +52,7 @@ def _wait_of(engine: Engine[C], lane: Lane[C], now_s: float, timeout_s: float | 
         engine.size_by_worker()
     see_to_dropped()
     deadline_s = now_s + (engine.options.timeout_s if timeout_s is None else timeout_s)
-    request = peek()
-    if request is not None and request.deadline_s is not None:
-        deadline_s = min(deadline_s, request.deadline_s)
-    return Wait(engine, lane, now_s, deadline_s)
+    return Wait(engine, lane, now_s, min(deadline_s, context.deadline_s()))
 
 
 def _fit(engine: Engine[C], member: Member[C], wait: Wait[C]) -> bool:

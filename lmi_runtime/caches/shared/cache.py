@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
-from lmi_runtime import _sync
+from lmi_runtime import _sync, context
 from lmi_runtime.caches.flights import Ask, Flight, Flights, Waiter
 from lmi_runtime.caches.forks import follow
 from lmi_runtime.caches.model import (
@@ -29,7 +29,6 @@ from lmi_runtime.caches.shared.statistics import SharedCacheStatistics
 from lmi_runtime.caches.shared.store import StoreUsage
 from lmi_runtime.caches.shared.stores import StoreName, vault_of
 from lmi_runtime.caches.shared.tier import Tier
-from lmi_runtime.context import peek
 from lmi_runtime.errors import LoadTimeout
 
 __all__ = ["SharedCache"]
@@ -351,11 +350,7 @@ class SharedCache(Generic[V]):
 
     def _deadline_s(self, timeout_s: float | None) -> float | None:
         timeout_s = self._policy.timeout_s if timeout_s is None else timeout_s
-        request = peek()
-        until_s = math.inf
-        # Work that outlives its request is not over because its request is.
-        if request is not None and not request.ended and request.deadline_s is not None:
-            until_s = request.deadline_s
+        until_s = context.deadline_s()
         if timeout_s is not None:
             until_s = min(until_s, _sync.monotonic() + timeout_s)
         return None if until_s == math.inf else until_s

@@ -156,8 +156,7 @@ class _Library:
 
 
 def _timeouts(given: dict[str, float | None]) -> dict[str, float | None]:
-    request = context.peek()
-    left_s = math.inf if request is None else request.remaining_s()
+    left_s = context.deadline_s() - _sync.monotonic()
     if left_s == math.inf:
         return given
     left_s = max(_LEAST_TIMEOUT_S, left_s)

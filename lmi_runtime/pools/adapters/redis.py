@@ -15,11 +15,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from lmi_runtime import context
+from lmi_runtime import _sync, context
 from lmi_runtime.pools.adapters.redis_traces import Traced
 from lmi_runtime.pools.model import Connector, PoolStatistics
 from lmi_runtime.pools.policy import PoolOptions
@@ -260,10 +261,9 @@ class _Lending(_Common):
             return False
 
     def _limit(self, connection: Any) -> None:
-        request = context.peek()
-        if request is None or request.deadline_s is None:
+        left_s = max(_LEAST_TIMEOUT_S, context.deadline_s() - _sync.monotonic())
+        if left_s == math.inf:
             return
-        left_s = max(_LEAST_TIMEOUT_S, request.remaining_s())
         own_s = connection.socket_timeout
         if own_s is None or left_s < own_s:
             connection._sock.settimeout(left_s)

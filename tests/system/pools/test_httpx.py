@@ -358,6 +358,15 @@ def test_a_request_does_not_outlast_the_one_it_serves(library: Any, server: Http
         server.let_go()
 
 
+def test_what_outlives_its_request_has_no_deadline_of_it(library: Any, server: HttpServer) -> None:
+    def outlive() -> Any:
+        context.current().end()
+        return client.get(f"{server.url}/echo/1")
+
+    with a_client(library, max_size=1) as client:
+        assert serving(-1, outlive).is_success
+
+
 def test_nobody_waits_for_a_connection_past_the_deadline(library: Any, server: HttpServer) -> None:
     with a_client(library, max_size=1) as client:
         client.get(f"{server.url}/echo/1")

@@ -424,6 +424,18 @@ def test_a_connection_that_comes_back_has_its_own_time_again(client: Any) -> Non
     lease.release()
 
 
+def test_what_outlives_its_request_has_no_deadline_of_it(client: Any) -> None:
+    def outlive() -> object:
+        context.current().end()
+        client.ping()
+        connection = client.connection_pool.get_connection()
+        timeout_s = connection._sock.gettimeout()
+        client.connection_pool.release(connection)
+        return timeout_s
+
+    assert serving(-1, outlive) == 5
+
+
 def test_nobody_waits_for_a_connection_past_the_deadline(client: Any, server: RedisServer) -> None:
     with client.client() as kept:
         kept.ping()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import subprocess
 import sys
 import textwrap
@@ -20,11 +21,13 @@ from lmi_runtime.context import (
     ContextThreadPoolExecutor,
     Request,
     current,
+    deadline_s,
     enter,
     peek,
     spawn_thread,
 )
 from lmi_runtime.errors import NoActiveRequest
+from lmi_runtime.model import Invocation
 
 Make = Callable[..., Request]
 Serve = Callable[..., object]
@@ -278,3 +281,16 @@ def test_a_pools_threads_serve_nobody_where_threads_inherit_their_creators_conte
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
     assert ended.returncode == 0, ended.stderr
+
+
+def test_the_deadline_is_that_of_a_request_that_has_not_ended() -> None:
+    def deadlines(deadline: float | None) -> list[float]:
+        request = Request(Invocation("r", deadline_s=deadline))
+        enter(request)
+        during = deadline_s()
+        request.end()
+        return [during, deadline_s()]
+
+    assert Context().run(deadline_s) == math.inf
+    assert Context().run(deadlines, 7.5) == [7.5, math.inf]
+    assert Context().run(deadlines, None) == [math.inf, math.inf]

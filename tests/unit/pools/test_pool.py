@@ -224,6 +224,19 @@ def test_nobody_waits_past_the_deadline_of_the_request(make_pool: MakePool, cloc
         Context().run(serve)
 
 
+def test_what_outlives_its_request_has_no_deadline_of_it(make_pool: MakePool, clock: Clock) -> None:
+    pool = make_pool()
+    request = Request(Invocation(request_id="r1", deadline_s=clock() - 1.0))
+
+    def outlive() -> int:
+        enter(request)
+        request.end()
+        with pool.lease() as connection:
+            return connection.number
+
+    assert Context().run(outlive) == 1
+
+
 class HandsOver(_sync.ThreadParker):
     """Wakes by itself at a moment the test has chosen, as if time were up."""
 
@@ -308,7 +321,7 @@ def test_more_than_may_wait_are_refused(make_pool: MakePool, parked: Parked) -> 
     waiting = InThread(lambda: pool.lease().acquire())
     parked.wait()
 
-    with pytest.raises(PoolOverloaded, match="1 requests wait"):
+    with pytest.raises(PoolOverloaded, match="No more than 1 requests may wait"):
         pool.lease().acquire()
 
     holder.release()
@@ -1056,3 +1069,41 @@ def test_the_log_of_a_failure_names_the_pool(
         make_pool(name="orders").lease().acquire()
 
     assert "'orders'" in caplog.text
+
+
+def test_a_connection_that_can_close_itself_is_asked_to() -> None:
+    closed = threading.Event()
+
+    class Connection:
+        def close(self) -> None:
+            closed.set()
+
+    pool = Pool(Connection, max_size=1)
+    with pool.lease():
+        pass
+    pool.close()
+
+    assert closed.is_set()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_one_of_a_task_is_asked_too_and_awaited_if_need_be(awaited: bool) -> None:
+    closed: list[bool] = []
+
+    async def finish() -> None:
+        closed.append(True)
+
+    class Connection:
+        def close(self) -> Any:
+            return finish() if awaited else closed.append(True)
+
+    async def connect() -> Connection:
+        return Connection()
+
+    pool: Pool[Connection] = Pool(connect, max_size=1)
+    async with pool.lease():
+        pass
+    await pool.aclose()
+
+    assert closed == [True]

@@ -19,7 +19,7 @@ import anyio.to_thread
 import pytest
 
 from lmi_runtime import _sync
-from lmi_runtime.context import Request, enter, peek, set_worker_loop
+from lmi_runtime.context import Request, current, enter, peek, set_worker_loop
 from lmi_runtime.errors import (
     LoadTimeout,
     PoolClosed,
@@ -406,6 +406,20 @@ def test_the_deadline_is_that_of_the_request_that_asks(opener: Opener) -> None:
         hasty.result()
     opener.gate.set()
     assert patient.result() == 1
+
+
+def test_what_outlives_its_request_has_no_deadline_of_it(opener: Opener) -> None:
+    thing: Resource[int] = resource(opener)
+
+    def outlive() -> int:
+        current().end()
+        return thing()
+
+    late = Asking(lambda: in_request(outlive, left_s=-1))
+    until(lambda: waiting(thing) == 1)
+    opener.gate.set()
+
+    assert late.result() == 1
 
 
 @pytest.mark.anyio
