@@ -76,7 +76,7 @@ class Cache(Generic[V]):
         clock: Where it reads the time.
 
     Raises:
-        ValueError: A number is out of range.
+        ConfigurationError: A number is out of range.
 
     Thread safety: everything, from any thread and any task, on asyncio, uvloop and trio.
     """

@@ -128,7 +128,7 @@ def cached(
 
     Raises:
         TypeError: Options were given besides a cache, or the function is a generator.
-        ValueError: An option is out of range.
+        ConfigurationError: An option is out of range.
     """
     if cache is not None and options:
         raise TypeError(f"the cache that was given has its own {', '.join(options)}")

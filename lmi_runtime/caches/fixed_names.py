@@ -51,7 +51,8 @@ def watch_fixed_names() -> None:
     if _watching.setdefault("since", mine) is mine:
         folders = {"/tmp", "/var/tmp", str(_sync.temporary_directory())}
         _prefixes = tuple(sorted(f"{folder.rstrip('/')}/" for folder in folders))
-        _own_prefixes = tuple(f"{prefix}lmi-" for prefix in _prefixes)
+        # As `private_directory` names what this package keeps: locks keep its files apart.
+        _own_prefixes = tuple(f"{prefix}lmi{mark}" for prefix in _prefixes for mark in "-_")
         sys.addaudithook(_on_event)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
+from lmi_runtime.errors import ConfigurationError
+
 __all__ = [
     "AsyncLoader",
     "CacheStatistics",
@@ -129,9 +131,9 @@ class Policy:
         for name, low, high in _RANGES:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
-                raise ValueError(f"{name} must be from {low:g} to {high:g}, not {value!r}")
+                raise ConfigurationError(f"{name} must be from {low:g} to {high:g}, not {value!r}")
         if self.copy not in ("none", "shallow", "deep"):
-            raise ValueError(f"copy must be 'none', 'shallow' or 'deep', not {self.copy!r}")
+            raise ConfigurationError(f"copy must be 'none', 'shallow' or 'deep', not {self.copy!r}")
 
     def times(self, now_s: float, ttl_s: float | None, spread: float) -> Times:
         """

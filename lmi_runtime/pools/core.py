@@ -151,8 +151,8 @@ class PoolState(Generic[C]):
         if waiting >= most + room:
             self.counts["refused"] += 1
             raise PoolOverloaded(
-                f"{waiting} requests wait for a connection of pool {self.name!r} already, and no "
-                f"more than {most} may. {lent_locked(self, now_s)}"
+                f"No more than {most} requests may wait for a connection of pool {self.name!r}; "
+                f"{waiting} do. {lent_locked(self, now_s)}"
             )
 
     def settle_locked(

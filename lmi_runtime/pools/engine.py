@@ -159,6 +159,11 @@ class Engine(Generic[C]):
     def opened(self, lane: Lane[C], connection: C, permit: Permit | None, began_s: float) -> None:
         """A connection has been opened."""
         state = self.state
+        if not self._registered:
+            # After what the connector itself needed, and before what is opened with this one's
+            # help: both are closed in reverse order.
+            self._registered = True
+            registry.register(self)
         orders: Orders[C] = Orders()
         now_s = _sync.monotonic()
         with state.lock:
@@ -209,9 +214,6 @@ class Engine(Generic[C]):
         see_to_put_off()
 
     def _open(self, lane: Lane[C], orders: Orders[C]) -> None:
-        if not self._registered:  # what was opened since may need this one until it is closed
-            self._registered = True
-            registry.register(self)
         if self.tended:
             keeper().watch(self.attendant)
         if lane.home is not None:

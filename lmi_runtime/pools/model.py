@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 __all__ = ["Budget", "Connector", "Permit", "PoolStatistics"]
 
@@ -86,7 +86,8 @@ class Budget(Protocol):
         ...
 
 
-class PoolStatistics(NamedTuple):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStatistics:
     """
     What a pool has done, and how it is.
 

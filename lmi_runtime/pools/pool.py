@@ -57,7 +57,8 @@ class Pool(Generic[C]):
             and for which request. None: never.
         reset_after_cancel: A connection whose block was left by a cancellation is closed, since
             it may be in the middle of an exchange. True: it is reset and lent again.
-        close: Closes a connection; see `Connector` for this and the next.
+        close: Closes a connection, which is asked to `close()` itself by default; see `Connector`
+            for this and the next.
         check: One round trip to an idle connection.
         reset: Brings a connection back to how it was opened.
         budget: A `ConnectionBudget` that this pool takes a permit from for each connection.
@@ -235,7 +236,21 @@ def _connector(
         if function is not None and inspect.iscoroutinefunction(function) is not asynchronous:
             kind = "an async function, as connect is" if asynchronous else "a plain function"
             raise ConfigurationError(f"{name} has to be {kind}.")
+    if close is None:
+        close = _aclose_by_itself if asynchronous else _close_by_itself
     return Connector(open=connect, close=close, check=check, reset=reset, asynchronous=asynchronous)
+
+
+def _close_by_itself(connection: Any) -> None:
+    close = getattr(connection, "close", None)
+    if callable(close):
+        close()
+
+
+async def _aclose_by_itself(connection: Any) -> None:
+    close = getattr(connection, "close", None)
+    if callable(close) and inspect.isawaitable(closed := close()):
+        await closed
 
 
 def _in_child() -> None:

@@ -86,7 +86,7 @@ class SharedCache(Generic[V]):
         clock: Where the time is read; expiry goes by its wall clock, which processes share.
 
     Raises:
-        ValueError: An argument is out of its range.
+        ConfigurationError: An argument is out of its range.
         ImportError: ``lmdb`` or ``msgpack`` is asked for and not installed.
 
     Thread safety: everything, from any thread, task, loop, and process; also across a fork.

@@ -6,6 +6,8 @@ import importlib
 import json
 from typing import Any, Literal, Protocol
 
+from lmi_runtime.errors import ConfigurationError
+
 __all__ = ["Codec", "CodecName", "codec_of"]
 
 CodecName = Literal["json", "msgpack", "bytes"]
@@ -63,7 +65,7 @@ def codec_of(name: CodecName | Codec) -> Codec:
     The codec of that name, or what was given instead of one.
 
     Raises:
-        ValueError: There is none of that name.
+        ConfigurationError: There is none of that name.
         ImportError: ``msgpack`` is not installed.
     """
     match name:
@@ -74,5 +76,7 @@ def codec_of(name: CodecName | Codec) -> Codec:
         case "bytes":
             return _BytesCodec()
         case str():
-            raise ValueError(f"codec must be 'json', 'msgpack', 'bytes' or a Codec, not {name!r}")
+            raise ConfigurationError(
+                f"codec must be 'json', 'msgpack', 'bytes' or a Codec, not {name!r}"
+            )
     return name

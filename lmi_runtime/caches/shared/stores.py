@@ -13,6 +13,7 @@ from lmi_runtime.caches.shared.places import WRITER_LOCK, Place, check_name, fin
 from lmi_runtime.caches.shared.store import Backend
 from lmi_runtime.caches.shared.vault import Vault
 from lmi_runtime.context import worker
+from lmi_runtime.errors import ConfigurationError
 
 __all__ = ["StoreName", "vault_of"]
 
@@ -38,12 +39,12 @@ def vault_of(
 
     Raises:
         ConfigurationError: The name does not do.
-        ValueError: There is no such store, or it is too small.
+        ConfigurationError: There is no such store, or it is too small.
         ImportError: ``lmdb`` is asked for and not installed.
     """
     check_name(name)
     if max_bytes < _LEAST_BYTES:
-        raise ValueError(f"max_bytes must be at least {_LEAST_BYTES}, not {max_bytes}")
+        raise ConfigurationError(f"max_bytes must be at least {_LEAST_BYTES}, not {max_bytes}")
     kind = _kind(store)
     path = None if directory is None else os.path.abspath(directory)
     with _lock:
@@ -67,7 +68,7 @@ def _kind(store: str) -> StoreName:
             return "lmdb"
         case "sqlite":
             return "sqlite"
-    raise ValueError(f"store must be 'auto', 'sqlite' or 'lmdb', not {store!r}")
+    raise ConfigurationError(f"store must be 'auto', 'sqlite' or 'lmdb', not {store!r}")
 
 
 def _open_store(kind: StoreName, where: Path, place: Place, max_bytes: int) -> Backend:

@@ -1,4 +1,4 @@
-"""A connection is in one set or in the other, whenever somebody asks."""
+"""A connection leaves one set before it is in the next; whoever asks then finds all closed."""
 
 import threading
 

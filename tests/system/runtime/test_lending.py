@@ -34,8 +34,8 @@ def test_a_worker_closes_what_it_opened_latest_first(start: Start, backend: str)
     assert (answer["slots"], answer["processes"]) == (2, 2)
     assert closed_by(runtime, answer["pid"]) == [
         "client closed",
-        "settings closed",
         "connection closed",
+        "settings closed",
     ]
 
 

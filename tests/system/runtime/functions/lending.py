@@ -14,18 +14,21 @@ def tell(what):
     logger.warning("%s in %s", what, os.getpid())
 
 
-class Connection:
-    def close(self):
-        tell("connection closed")
-
-
-pool = Pool(Connection, max_size=2, close=Connection.close)
-
-
 @resource
 def settings():
     yield {"kind": "settings"}
     tell("settings closed")
+
+
+class Connection:
+    def __init__(self):
+        self.settings = settings()
+
+    def close(self):
+        tell("connection closed")
+
+
+pool = Pool(Connection, max_size=2)
 
 
 @resource
