@@ -135,9 +135,15 @@ class _Call(Generic[T]):
         self._parker.unpark()
 
     def result(self) -> T:
-        if self._error is not None:
-            raise self._error
-        return self._results[0]
+        """What came of it; once."""
+        error, self._error = self._error, None
+        if error is None:
+            return self._results.pop()
+        try:
+            raise error
+        finally:
+            # It holds the frames it goes through, and none of them may hold it.
+            del error
 
 
 def _late(function: Callable[[], object], timeout_s: float | None) -> TimeoutError:

@@ -1,0 +1,49 @@
+"""What tasks and threads wait for in threads of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lmi_runtime import _sync
+
+
+class Thing:
+    """Something that a call uses."""
+
+
+def fail(watched: list[weakref.ref[Thing]]) -> Any:
+    thing = Thing()
+    watched.append(weakref.ref(thing))
+    raise OSError("broken")
+
+
+@pytest.fixture
+def watched() -> Iterator[list[weakref.ref[Thing]]]:
+    """References to what calls used; the garbage collector does not help."""
+    gc.collect()
+    gc.disable()
+    yield []
+    gc.enable()
+
+
+def test_a_bounded_call_that_fails_leaves_no_garbage(watched: list[weakref.ref[Thing]]) -> None:
+    with contextlib.suppress(OSError):
+        _sync.bounded(lambda: fail(watched), 10)
+
+    assert watched[0]() is None
+
+
+@pytest.mark.anyio
+async def test_a_call_of_a_task_that_fails_leaves_no_garbage(
+    watched: list[weakref.ref[Thing]],
+) -> None:
+    with contextlib.suppress(OSError):
+        await _sync.offload(lambda: fail(watched))
+
+    assert watched[0]() is None
