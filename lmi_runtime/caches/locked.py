@@ -152,11 +152,26 @@ class LockedFile(AbstractContextManager[IO[Any]], AbstractAsyncContextManager[IO
 
     def _open_new(self, path: Path, closing: contextlib.ExitStack) -> IO[Any]:
         new = path.with_name(f".{path.name}.{os.getpid()}.new")
+        new.unlink(missing_ok=True)  # whoever had our process id died, or it is a trap
         closing.push(lambda kind, error, traceback: _settle(new, path, kind is None))
-        return self._open(new)
+        bits = _bits_of(path)
+
+        def make(name: str, flags: int) -> int:
+            return os.open(name, flags | os.O_EXCL | os.O_NOFOLLOW, bits)
+
+        with taking_care():
+            return open(new, self._mode, encoding=self._encoding, opener=make)
 
     def _timeout(self) -> LockTimeout:
         return LockTimeout(f"{self._path} was kept locked by others for too long.")
+
+
+def _bits_of(path: Path) -> int:
+    """Who may read and write a file; its successor never allows more, not even at first."""
+    try:
+        return path.stat().st_mode & 0o666
+    except FileNotFoundError:
+        return 0o666
 
 
 def _settle(new: Path, path: Path, good: bool) -> None:

@@ -345,6 +345,28 @@ def test_content_that_cannot_be_written_to_its_end_does_not_take_the_place(
     assert sorted(found.name for found in path.parent.iterdir()) == ["file", "tmp"]
 
 
+def test_nobody_else_reads_the_new_file_before_it_is_there(path: Path, tmp_path: Path) -> None:
+    path.chmod(0o600)
+    with locked_file(path, "w", replace=True):
+        modes = {stat.S_IMODE(file.stat().st_mode) for file in tmp_path.glob(".file.*")}
+
+    assert modes == {0o600}
+
+
+def test_what_lies_in_the_way_of_the_new_file_is_not_written_to(path: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    with locked_file(path, "w", replace=True):
+        (trap,) = tmp_path.glob(".file.*")
+    trap.symlink_to(victim)
+
+    with locked_file(path, "w", replace=True) as file:
+        file.write("1")
+
+    assert victim.read_text() == "precious"
+    assert (path.read_text(), path.is_symlink()) == ("1", False)
+
+
 def test_the_target_of_a_link_is_replaced_and_the_link_stays(path: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(path)
     with locked_file(tmp_path / "link", "w", replace=True) as file:
