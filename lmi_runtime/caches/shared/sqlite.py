@@ -88,7 +88,7 @@ class SqliteBackend:
         Raises:
             StoreError: The file cannot be opened, or is no database.
         """
-        with translated(), self.writing():
+        with translated():
             # SQLite gives its other files the mode of this one.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = sqlite3.connect(
@@ -96,6 +96,11 @@ class SqliteBackend:
             )
             try:
                 self._prepare(connection)
+                # Who only wants to read waits for no writer, unless there is nothing to read.
+                if not _is_made(connection):
+                    with self.writing():
+                        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+                        connection.executescript(_SCHEMA)
             except BaseException:
                 connection.close()
                 raise
@@ -134,7 +139,6 @@ class SqliteBackend:
         pages = max(1, self._max_bytes // _PAGE_BYTES)
         for pragma in (
             f"page_size = {_PAGE_BYTES}",
-            "journal_mode = WAL",
             # What a crash of the machine would lose is lost with the machine: nobody waits for
             # the disk. A crash of a process loses nothing.
             "synchronous = OFF",
@@ -144,7 +148,13 @@ class SqliteBackend:
             "temp_store = MEMORY",
         ):
             connection.execute(f"PRAGMA {pragma}").fetchall()
-        connection.executescript(_SCHEMA)
+
+
+def _is_made(connection: sqlite3.Connection) -> bool:
+    try:
+        return connection.execute("SELECT one FROM counts").fetchone() is not None
+    except sqlite3.OperationalError:  # there are no tables, or somebody is making them
+        return False
 
 
 class SqliteSession:

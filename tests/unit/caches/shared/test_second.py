@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,26 @@ def level(time: Time) -> MemoryLevel:
 
 
 @pytest.fixture
-def environment(tmp_path: Path, time: Time, level: MemoryLevel) -> Callable[..., SharedCache[Any]]:
+def environment(
+    tmp_path: Path, time: Time, level: MemoryLevel
+) -> Iterator[Callable[..., SharedCache[Any]]]:
     """A cache in an environment of its own, with a second level shared by all of them."""
+    made: list[SharedCache[Any]] = []
 
     def make(which: str, **options: Any) -> SharedCache[Any]:
-        return SharedCache(
+        cache: SharedCache[Any] = SharedCache(
             directory=tmp_path / which,
             store="sqlite",
             l2=options.pop("l2", level),
             clock=Clock(time, time),
             **options,
         )
+        made.append(cache)
+        return cache
 
-    return make
+    yield make
+    for cache in made:
+        cache.close()
 
 
 Environment = Callable[..., SharedCache[Any]]

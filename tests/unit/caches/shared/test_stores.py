@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lmi_runtime._sync.files import LockFile
 from lmi_runtime.caches.shared import lmdb as lmdb_store
 from lmi_runtime.caches.shared import sqlite as sqlite_store
 from lmi_runtime.caches.shared.store import Session
@@ -207,3 +209,21 @@ def test_a_store_is_a_dictionary_while_there_is_room(
     found = {b"%d" % key: session.get(b"%d" % key) for key in range(6)}
     assert {key: one[1] for key, one in found.items() if one is not None} == model
     assert session.usage().entries == len(model)
+
+
+def test_who_begins_to_read_waits_for_no_writer(tmp_path: Path) -> None:
+    locks = LockFile(tmp_path / "locks")
+    backends = [
+        sqlite_store.SqliteBackend(tmp_path, max_bytes=1 << 20, locks=locks, writer_lock=1)
+        for _ in range(2)
+    ]
+    writer = backends[0].connect()
+    put(writer, b"k")
+
+    with backends[0].writing():
+        readers = [backend.connect() for backend in backends]
+        found = [reader.get(b"k") for reader in readers]
+
+    assert found == [(0, b"data"), (0, b"data")]
+    for session in (writer, *readers):
+        session.close()
