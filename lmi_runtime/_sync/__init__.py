@@ -31,6 +31,7 @@ from lmi_runtime._sync.primitives import (
 from lmi_runtime._sync.tasks import (
     BackgroundTask,
     bounded,
+    limited,
     offload,
     shielded,
     spawn_task,
@@ -74,6 +75,7 @@ __all__ = [
     "current_home",
     "current_thread_id",
     "is_alive",
+    "limited",
     "monotonic",
     "offload",
     "private_directory",

@@ -17,6 +17,7 @@ from lmi_runtime._sync.threads import spawn
 __all__ = [
     "BackgroundTask",
     "bounded",
+    "limited",
     "offload",
     "shielded",
     "spawn_task",
@@ -152,6 +153,23 @@ def _late(function: Callable[[], object], timeout_s: float | None) -> TimeoutErr
 
 def _name(function: Callable[[], object]) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+async def limited(body: Callable[[], Awaitable[T]], timeout_s: float) -> T:
+    """
+    Await ``body()`` for so long at most.
+
+    Raises:
+        TimeoutError: It took longer, and was cancelled.
+    """
+    # anyio's time-outs would do; its backend is only imported by who uses them, in tens of
+    # milliseconds, and the first connection of a process is in a hurry.
+    if asyncio._get_running_loop() is not None:
+        async with asyncio.timeout(timeout_s):
+            return await body()
+    with sys.modules["trio"].move_on_after(timeout_s):
+        return await body()
+    raise _late(body, timeout_s)
 
 
 async def shielded(body: Callable[[], Awaitable[T]]) -> T:

@@ -11,8 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-import anyio
-
 from lmi_runtime import _sync
 from lmi_runtime.pools.members import Member
 from lmi_runtime.pools.model import Connector
@@ -133,8 +131,7 @@ class Handling(Generic[C]):
             if not self.connector.asynchronous:
                 await _sync.offload(lambda: function(member.connection), timeout_s)
                 return True
-            with anyio.fail_after(timeout_s):
-                await function(member.connection)
+            await _sync.limited(lambda: function(member.connection), timeout_s)
         except Exception as error:
             self._tell(doing, error)
             return False

@@ -7,8 +7,8 @@ cancelled, or served otherwise, leaves nothing half-open behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import anyio
 
@@ -64,8 +64,8 @@ async def open_in_task(engine: Engine[C], lane: Lane[C]) -> None:
             engine.open_given_up(lane, permit)
             return
         began_s = _sync.monotonic()
-        with anyio.fail_after(engine.options.open_timeout_s):
-            connection = await cast("Any", engine.connector.open())
+        opening = cast("Callable[[], Awaitable[C]]", engine.connector.open)
+        connection = await _sync.limited(opening, engine.options.open_timeout_s)
     except Exception as error:
         engine.open_failed(lane, permit, began_s, error)
     except BaseException:  # the loop ends

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
 
 from lmi_runtime import _sync
@@ -47,3 +48,27 @@ async def test_a_call_of_a_task_that_fails_leaves_no_garbage(
         await _sync.offload(lambda: fail(watched))
 
     assert watched[0]() is None
+
+
+@pytest.mark.anyio
+async def test_what_is_limited_is_cancelled_when_time_is_up() -> None:
+    ended: list[str] = []
+
+    async def wait() -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("cancelled")
+
+    with pytest.raises(TimeoutError):
+        await _sync.limited(wait, 0.0)
+
+    assert ended == ["cancelled"]
+
+
+@pytest.mark.anyio
+async def test_what_is_done_in_time_is_returned() -> None:
+    async def seven() -> int:
+        return 7
+
+    assert await _sync.limited(seven, 60.0) == 7
