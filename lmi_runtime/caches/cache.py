@@ -486,7 +486,7 @@ class Cache(Generic[V]):
 
     def before_fork(self, patience_s: float) -> bool:
         """See `forks.Forking`."""
-        return self._kept.lock.acquire(timeout=patience_s)
+        return self._kept.lock.acquire(patience_s)
 
     def after_fork_in_parent(self) -> None:
         """See `forks.Forking`."""

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
-from lmi_runtime import _sync
 from lmi_runtime.caches.entries import Entry
+from lmi_runtime.caches.exclusive import Exclusive
 from lmi_runtime.caches.model import Clock, Outcome, Policy
 from lmi_runtime.caches.storage import Borrowed, Shelf, Storage, Translated, View
 from lmi_runtime.caches.tags import TagIndex
@@ -45,7 +45,7 @@ class Kept:
     ) -> None:
         self.policy = policy
         self.now = clock.monotonic
-        self.lock = _sync.Lock()
+        self.lock = Exclusive()
         self._clock = clock
         self._translate = translate
         self._mapping = mapping
@@ -190,7 +190,7 @@ class Kept:
 
     def after_fork_in_child(self, consistent: bool) -> None:
         """Make a new lock; start empty if another thread was in the middle of a change."""
-        self.lock = _sync.Lock()
+        self.lock = Exclusive()
         if not consistent:
             self._open()
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from lmi_runtime import _sync, context
+from lmi_runtime.caches.exclusive import Exclusive
 from lmi_runtime.caches.flights import Ask, Flight, Flights, Waiter
 from lmi_runtime.caches.forks import follow
 from lmi_runtime.caches.model import (
@@ -382,7 +383,7 @@ class SharedCache(Generic[V]):
         return flight
 
     def _begin_anew(self) -> None:
-        self._lock = _sync.Lock()
+        self._lock = Exclusive()
         self._flights = Flights(self._lock, _as_loaded, _as_failed, _as_landed)
         self._refreshes = _sync.Counter()
         self._loading.forget()
@@ -390,7 +391,7 @@ class SharedCache(Generic[V]):
 
     def before_fork(self, patience_s: float) -> bool:
         """Let no other thread be in the midst of a change."""
-        return self._lock.acquire(timeout=patience_s)
+        return self._lock.acquire(patience_s)
 
     def after_fork_in_parent(self) -> None:
         """Go on."""
