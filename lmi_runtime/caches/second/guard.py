@@ -10,6 +10,7 @@ from lmi_runtime import _sync
 from lmi_runtime.caches.forks import follow
 from lmi_runtime.caches.second.breaker import Breaker, after_failure, after_success, may_ask
 from lmi_runtime.caches.second.level import SecondLevel, TooLarge
+from lmi_runtime.errors import WrongKindOfCaller
 
 __all__ = ["GuardedLevel"]
 
@@ -54,9 +55,14 @@ class GuardedLevel:
                 self._count(found)
         return found
 
-    def set(self, key: str, value: bytes, ttl_s: float | None) -> None:
-        """Tell it, if it can be told."""
-        with self._asking() as may:
+    def set(self, key: str, value: bytes, ttl_s: float | None, *, strict: bool = False) -> None:
+        """
+        Tell it, if it can be told.
+
+        Raises:
+            WrongKindOfCaller: It has a client for tasks only, and `strict` wants to know.
+        """
+        with self._asking(strict=strict) as may:
             if may:
                 self._level.set(key, value, ttl_s)
 
@@ -67,8 +73,13 @@ class GuardedLevel:
                 await self._level.aset(key, value, ttl_s)
 
     def delete(self, key: str) -> None:
-        """Have it forget, if it can be told."""
-        with self._asking() as may:
+        """
+        Have it forget, if it can be told.
+
+        Raises:
+            WrongKindOfCaller: It has a client for tasks only: what is there would stay there.
+        """
+        with self._asking(strict=True) as may:
             if may:
                 self._level.delete(key)
 
@@ -101,9 +112,10 @@ class GuardedLevel:
         (self.misses if found is None else self.hits).add()
 
     @contextlib.contextmanager
-    def _asking(self) -> Iterator[bool]:
+    def _asking(self, *, strict: bool = False) -> Iterator[bool]:
         with self._lock:
-            asking = may_ask(self._breaker, _sync.monotonic())
+            before = self._breaker
+            asking = may_ask(before, _sync.monotonic())
             if asking is not None:
                 self._breaker = asking
         if asking is None:
@@ -111,6 +123,14 @@ class GuardedLevel:
             return
         try:
             yield True
+        except WrongKindOfCaller as error:  # it was never asked
+            with self._lock:
+                if self._breaker is asking:
+                    self._breaker = before
+            if strict:
+                raise
+            self._failed(error, counts=False)
+            return
         except TooLarge:
             self.too_large.add()
         except Exception as error:
@@ -119,11 +139,12 @@ class GuardedLevel:
         with self._lock:
             self._breaker = after_success(self._breaker)
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: Exception, *, counts: bool = True) -> None:
         self.failures.add()
         now_s = _sync.monotonic()
         with self._lock:
-            self._breaker = after_failure(self._breaker, now_s)
+            if counts:
+                self._breaker = after_failure(self._breaker, now_s)
             quiet = now_s - self._logged_s < _LOG_EVERY_S
             if not quiet:
                 self._logged_s = now_s

@@ -155,23 +155,44 @@ class SharedCache(Generic[V]):
         """
         Keep `value`; a load under way will not replace it.
 
+        It writes to disk, and to the second level: in a task, `aset` does not hold up the loop.
+
         Raises:
             TypeError: The codec cannot encode it, or the key is of a type that cannot be one.
+            WrongKindOfCaller: The second level has a client for tasks only.
         """
         plain = canonical_key(key)
         record = self._entries.record(self._entries.encode(value), ttl_s, tags)
+        self._set_here(plain, record)
+        if self._tier is not None:
+            self._tier.replace(plain, record)
+
+    async def aset(
+        self, key: object, value: V, *, ttl_s: float | None = None, tags: Iterable[str] = ()
+    ) -> None:
+        """Like `set`, for tasks."""
+        plain = canonical_key(key)
+        record = self._entries.record(self._entries.encode(value), ttl_s, tags)
+        await _sync.offload(lambda: self._set_here(plain, record))
+        if self._tier is not None:
+            await self._tier.areplace(plain, record)
+
+    def _set_here(self, plain: bytes, record: Record) -> None:
         with self._lock:
             self._flights.drop_locked(plain)
         self._entries.keep(plain, record, None)
-        if self._tier is not None:
-            self._tier.replace(plain, record)
 
     def delete(self, key: object) -> bool:
         """
         Remove the value for `key`, from the second level too; a load under way is not kept.
 
+        In a task, `adelete` does not hold up the loop.
+
         Returns:
             Whether there was one in the store.
+
+        Raises:
+            WrongKindOfCaller: The second level has a client for tasks only.
         """
         plain = canonical_key(key)
         there = self._delete_here(plain)
@@ -179,6 +200,15 @@ class SharedCache(Generic[V]):
             self._tier.delete(plain)
             # Once more: somebody may have found it there in between.
             there |= self._delete_here(plain)
+        return there
+
+    async def adelete(self, key: object) -> bool:
+        """Like `delete`, for tasks."""
+        plain = canonical_key(key)
+        there = await _sync.offload(lambda: self._delete_here(plain))
+        if self._tier is not None:
+            await self._tier.adelete(plain)
+            there |= await _sync.offload(lambda: self._delete_here(plain))
         return there
 
     def _delete_here(self, plain: bytes) -> bool:

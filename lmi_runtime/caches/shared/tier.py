@@ -38,10 +38,11 @@ class Tier:
         """The same for tasks."""
         return self._fresh(key, await self.guard.aget(self._at(key)))
 
-    def write(self, key: bytes, record: Record) -> None:
+    def write(self, key: bytes, record: Record, *, strict: bool = False) -> None:
         """Keep a record for as long as it is fresh."""
         if self._wanted(record):
-            self.guard.set(self._at(key), pack(key, record), self._ttl_s(record))
+            ttl_s = self._ttl_s(record)
+            self.guard.set(self._at(key), pack(key, record), ttl_s, strict=strict)
 
     async def awrite(self, key: bytes, record: Record) -> None:
         """The same for tasks."""
@@ -51,9 +52,13 @@ class Tier:
     def replace(self, key: bytes, record: Record) -> None:
         """Keep a record, or at least nothing older."""
         if self._wanted(record):
-            self.write(key, record)
+            self.write(key, record, strict=True)
         else:
             self.delete(key)
+
+    async def areplace(self, key: bytes, record: Record) -> None:
+        """The same for tasks."""
+        await (self.awrite(key, record) if self._wanted(record) else self.adelete(key))
 
     def delete(self, key: bytes) -> None:
         """Forget what other environments would find."""

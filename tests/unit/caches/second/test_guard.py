@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lmi_runtime import _sync
 from lmi_runtime.caches.second import GuardedLevel, MemoryLevel, TooLarge
 from lmi_runtime.caches.second.breaker import Breaker, after_failure, after_success, may_ask
+from lmi_runtime.errors import WrongKindOfCaller
 
 
 class Flaky(MemoryLevel):
@@ -169,3 +170,20 @@ def test_after_a_rest_one_asks_and_the_others_wait_for_what_it_finds() -> None:
     assert asking is not None
     assert may_ask(asking, 1.0) is None
     assert may_ask(after_success(asking), 1.0) is not None
+
+
+def test_a_client_for_tasks_only_is_told_of_where_something_would_stay_there(flaky: Flaky) -> None:
+    guard = GuardedLevel(flaky, "test")
+    flaky.error = WrongKindOfCaller("for tasks")
+
+    for _ in range(4):
+        assert guard.get("k") is None
+        guard.set("k", b"v", None)
+    with pytest.raises(WrongKindOfCaller):
+        guard.set("k", b"v", None, strict=True)
+    with pytest.raises(WrongKindOfCaller):
+        guard.delete("k")
+    flaky.error = None
+
+    guard.set("k", b"v", None)
+    assert guard.get("k") == b"v"

@@ -91,6 +91,17 @@ def test_set_and_delete_reach_it(environment: Environment) -> None:
 
 
 @pytest.mark.anyio
+async def test_tasks_set_and_delete_there_too(environment: Environment) -> None:
+    one = environment("one")
+    await one.aset("k", 1)
+    assert await environment("two").aget_or_load("k", fail) == 1
+
+    assert await one.adelete("k")
+    assert not await one.adelete("k")
+    assert await environment("three").aget_or_load("k", lambda: 3) == 3
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("tasks", [False, True])
 @pytest.mark.parametrize("change", ["delete", "set"])
 async def test_what_happens_during_a_load_counts_for_more_there_too(
