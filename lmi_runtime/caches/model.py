@@ -212,11 +212,18 @@ def unwrap(
     tags: Iterable[str],
     weigh: Callable[[Any], float] | None,
 ) -> Outcome:
-    """What a loader returned, with what its caller said about it where it said nothing itself."""
+    """
+    What a loader returned, with what its caller said about it where it said nothing itself.
+
+    Raises:
+        ValueError: Its weight is no number of at least 0: sums of weights would mean nothing.
+    """
     facts = result if isinstance(result, Loaded) else Loaded(value=result)
     weight = facts.weight
     if weight is None:
         weight = 1 if weigh is None else weigh(facts.value)
+    if not weight >= 0:  # which NaN is not, either
+        raise ValueError(f"A value cannot weigh {weight!r}: weights are numbers of at least 0.")
     return Outcome(
         value=facts.value,
         ttl_s=ttl_s if facts.ttl_s is None else facts.ttl_s,

@@ -368,6 +368,18 @@ def test_weights_are_limited() -> None:
     assert (statistics.weight, statistics.size, statistics.refused) == (1, 1, 2)
 
 
+@pytest.mark.parametrize("weight", [-1, float("nan")])
+def test_what_is_no_weight_is_refused(weight: float) -> None:
+    cache: Cache[int] = Cache(max_weight=10, weigh=lambda _: weight)
+
+    with pytest.raises(ValueError, match="weights are numbers"):
+        cache.set("k", 1)
+    with pytest.raises(ValueError, match="weights are numbers"):
+        cache.get_or_load("k", lambda: 1)
+
+    assert len(cache) == 0
+
+
 def test_a_loader_may_weigh_its_value() -> None:
     cache: Cache[int] = Cache(max_weight=10)
 
