@@ -102,8 +102,8 @@ class Cache(Generic[V]):
         name: str | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.name = name or "cache"
-        self.policy = Policy(
+        self.name: str = name or "cache"
+        self.policy: Policy = Policy(
             ttl_s=ttl_s,
             jitter=jitter,
             stale_s=stale_s,

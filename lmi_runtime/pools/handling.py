@@ -11,6 +11,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+import anyio
+
 from lmi_runtime import _sync
 from lmi_runtime.pools.members import Member
 from lmi_runtime.pools.model import Connector
@@ -131,7 +133,9 @@ class Handling(Generic[C]):
             if not self.connector.asynchronous:
                 await _sync.offload(lambda: function(member.connection), timeout_s)
                 return True
-            await _sync.limited(lambda: function(member.connection), timeout_s)
+            # Not `limited`, which cancels once: a driver may take that for a wish to tidy up.
+            with anyio.fail_after(timeout_s):
+                await function(member.connection)
         except Exception as error:
             self._tell(doing, error)
             return False

@@ -51,7 +51,7 @@ class Lease(Generic[C]):
     # ------------------------------------------------------------------ threads
 
     def __enter__(self) -> C:
-        engine = self._pool.engine
+        engine = self._pool._engine
         state = engine.state
         lane = state.only
         if lane is None or _running_loop() is not None or self._member is not None:
@@ -116,7 +116,7 @@ class Lease(Generic[C]):
     # -------------------------------------------------------------------- tasks
 
     async def __aenter__(self) -> C:
-        engine = self._pool.engine
+        engine = self._pool._engine
         state = engine.state
         lane = state.only or state.lanes.get(_running_loop()) or engine.lane_here()
         if self._member is not None:
@@ -205,7 +205,7 @@ class Lease(Generic[C]):
     def _wrong_caller(self) -> Exception:
         if self._member is not None:
             return RuntimeError("This lease has a connection already: return that first.")
-        if self._pool.engine.connector.asynchronous:
+        if self._pool._engine.connector.asynchronous:
             return WrongKindOfCaller(
                 f"Pool {self._pool.name!r} opens its connections with an async function: only "
                 "tasks can borrow them, with `async with pool.lease()`."

@@ -75,7 +75,7 @@ class Opening(Generic[T]):
     )
 
     def __init__(self, resource: str, home: _sync.Home | None) -> None:
-        self.resource = resource
+        self.resource: str = resource
         self.home = home
         self.ended = False
         self.opened: Opened[T] | None = None

@@ -110,11 +110,12 @@ class Pool(Generic[C]):
         connector = _connector(connect, close, check, reset)
         self._sized_by_worker = max_size is None
         self._housekeeping = housekeeping
-        self.engine: Engine[C] = self._engine(connector, name or connector.name, options, budget)
-        """For leases."""
+        name = name or connector.name
+        self._engine: Engine[C] = self._new_engine(connector, name, options, budget)
+        """Leases use it, too."""
         _pools.add(self)
 
-    def _engine(
+    def _new_engine(
         self, connector: Connector[C], name: str, options: PoolOptions, budget: Budget | None
     ) -> Engine[C]:
         return Engine(
@@ -129,17 +130,17 @@ class Pool(Generic[C]):
     @property
     def name(self) -> str:
         """What logs and errors call it."""
-        return self.engine.name
+        return self._engine.name
 
     @property
     def options(self) -> PoolOptions:
         """The limits now; `resize` changes them."""
-        return self.engine.options
+        return self._engine.options
 
     @property
     def budget(self) -> Budget | None:
         """Where its permits come from."""
-        return self.engine.budget
+        return self._engine.budget
 
     def lease(self, *, timeout_s: float | None = None) -> Lease[C]:
         """
@@ -160,7 +161,7 @@ class Pool(Generic[C]):
 
     def statistics(self) -> PoolStatistics:
         """What the pool has done, and how it is."""
-        state = self.engine.state
+        state = self._engine.state
         with state.lock:
             return statistics_locked(state)
 
@@ -173,7 +174,7 @@ class Pool(Generic[C]):
         Raises:
             ConfigurationError: A limit cannot be kept.
         """
-        now = self.engine.options
+        now = self._engine.options
         replace(  # which judges them
             now,
             max_size=now.max_size if max_size is None else max_size,
@@ -181,11 +182,11 @@ class Pool(Generic[C]):
         )
         if max_size is not None:
             self._sized_by_worker = False  # in children neither
-        self.engine.resize(min_size, max_size)
+        self._engine.resize(min_size, max_size)
 
     def drain(self) -> None:
         """Replace every connection: idle ones are closed now, lent ones when they come back."""
-        self.engine.drain()
+        self._engine.drain()
 
     def close(self, timeout_s: float = 5.0) -> None:
         """
@@ -199,17 +200,17 @@ class Pool(Generic[C]):
 
         Thread safety: from any thread that runs no event loop.
         """
-        self.engine.close(timeout_s)
+        self._engine.close(timeout_s)
 
     async def aclose(self, timeout_s: float = 5.0) -> None:
         """Like `close`, from a task."""
-        await self.engine.aclose(timeout_s)
+        await self._engine.aclose(timeout_s)
 
     def begin_anew(self) -> None:
         """In a child: what is open belongs to the parent. No other thread runs yet."""
-        old = self.engine
+        old = self._engine
         old.leave_to_parent()
-        self.engine = self._engine(old.connector, old.name, old.options, old.budget)
+        self._engine = self._new_engine(old.connector, old.name, old.options, old.budget)
 
     def __repr__(self) -> str:
         facts = self.statistics()

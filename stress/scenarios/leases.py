@@ -78,7 +78,7 @@ def _pool(opened: int = 1, **options: Any) -> Callable[[], State]:
 
 
 def _open(state: State) -> None:
-    engine = state.pool.engine
+    engine = state.pool._engine
     with engine.state.lock:
         engine.state._order_open_locked(engine.state.only, Orders())
     engine.opened(engine.state.only, Connection(state), None, _clock())
@@ -102,7 +102,7 @@ def _all_is_back(state: State) -> None:
     """Nothing is lent, nobody waits, and what is not idle has been closed."""
     facts = state.pool.statistics()
     assert (facts.lent, facts.waiting, facts.opening) == (0, 0, 0), facts
-    core = state.pool.engine.state
+    core = state.pool._engine.state
     idle = [member.connection for member in core.only.idle]
     assert [c for c in state.connections if not c.closed] == idle, facts
     assert not core.closing

@@ -179,8 +179,8 @@ def test_a_connection_in_the_middle_of_an_exchange_is_never_lent_again(pool: Psy
     before = backend(pool)
     with pool.lease() as connection:
         connection.pgconn.send_query(b"SELECT 'for somebody else'")
-        assert pool.engine.connector.usable is not None
-        assert not pool.engine.connector.usable(connection)
+        assert pool._engine.connector.usable is not None
+        assert not pool._engine.connector.usable(connection)
 
     with pool.lease() as connection:
         assert ask(connection, 3) == 3

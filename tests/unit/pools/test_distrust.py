@@ -74,7 +74,7 @@ def test_a_check_that_fails_has_the_others_checked(server: Server, pool: Pool[in
     for lease in lease_all(pool):
         lease.release()
     server.restart()
-    pool.engine.state.lanes[None].idle[-1].distrust()
+    pool._engine.state.lanes[None].idle[-1].distrust()
 
     with pool.lease() as connection:
         assert connection == 4

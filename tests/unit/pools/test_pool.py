@@ -125,7 +125,7 @@ class InThread:
 
 
 def tend(pool: Pool[Any], now_s: float | None = None) -> float | None:
-    return pool.engine.attendant.tend(_sync.monotonic() if now_s is None else now_s)
+    return pool._engine.attendant.tend(_sync.monotonic() if now_s is None else now_s)
 
 
 # -------------------------------------------------------------------- borrowing
@@ -351,7 +351,7 @@ def test_what_opening_raises_is_the_answer_to_all_who_wait(
     waiting = [InThread(lambda: pool.lease().acquire()) for _ in range(3)]
     for _ in waiting:
         parked.wait()
-    pool_state = pool.engine.state
+    pool_state = pool._engine.state
     with pool_state.lock:
         for waiter in pool_state.only.line:  # type: ignore[union-attr]
             waiter.arrived_s = 0.0  # all of them had come when the attempt began
@@ -767,13 +767,13 @@ def test_a_finalizer_in_the_middle_of_a_step_gives_its_connection_back_later(
     for give in ("release", "interrupted"):
         lease = pool.lease()
         lease.acquire()
-        with pool.engine.state.lock:
+        with pool._engine.state.lock:
             if give == "release":
                 lease.release()
             else:
                 lease.__exit__(GeneratorExit, GeneratorExit(), None)
-            assert pool.engine.state.only is not None
-            assert not pool.engine.state.only.idle, "the step found the state changed under it"
+            assert pool._engine.state.only is not None
+            assert not pool._engine.state.only.idle, "the step found the state changed under it"
 
         tend(pool)
 
@@ -791,7 +791,7 @@ def test_a_finalizer_gives_back_what_a_thread_waits_for(
     waiting = InThread(lambda: pool.lease().acquire().number)
     parked.wait()
 
-    with pool.engine.state.lock:
+    with pool._engine.state.lock:
         lease.release()
 
     assert waiting.result() == 1
@@ -995,10 +995,10 @@ def test_what_a_request_keeps_is_finalized_outside_the_lock(make_pool: MakePool)
 
     class Kept:
         def __del__(self) -> None:
-            owned.append(pool.engine.state.lock._is_owned())  # type: ignore[attr-defined]
+            owned.append(pool._engine.state.lock._is_owned())  # type: ignore[attr-defined]
 
     for reset in (False, True):
-        pool.engine.plain = not reset
+        pool._engine.plain = not reset
         lease = pool.lease()
 
         def serve(lease: Any = lease) -> None:

@@ -58,7 +58,7 @@ def make_pool(server: Server) -> Iterator[MakePool]:
 
 
 def tend(pool: Pool[Any], later_s: float = 0.0) -> None:
-    pool.engine.attendant.tend(_sync.monotonic() + later_s)
+    pool._engine.attendant.tend(_sync.monotonic() + later_s)
 
 
 class Gate:
@@ -516,7 +516,7 @@ def test_a_task_that_is_destroyed_while_it_waits_is_gone_from_the_line(
         waits.send(None)  # what a task does on its first turn
 
     asyncio.run(begin())
-    with pool.engine.state.lock:
+    with pool._engine.state.lock:
         waits.close()
     tend(pool)
 
