@@ -31,6 +31,7 @@ from lmi_runtime._sync.primitives import (
 from lmi_runtime._sync.tasks import (
     BackgroundTask,
     bounded,
+    is_background,
     limited,
     offload,
     shielded,
@@ -75,6 +76,7 @@ __all__ = [
     "current_home",
     "current_thread_id",
     "is_alive",
+    "is_background",
     "limited",
     "monotonic",
     "offload",

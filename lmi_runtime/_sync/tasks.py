@@ -17,6 +17,7 @@ from lmi_runtime._sync.threads import spawn
 __all__ = [
     "BackgroundTask",
     "bounded",
+    "is_background",
     "limited",
     "offload",
     "shielded",
@@ -70,6 +71,11 @@ def spawn_task(body: Callable[[], Awaitable[None]], *, name: str) -> BackgroundT
     _alive.add(task)
     task.add_done_callback(_alive.discard)
     return BackgroundTask(loop, task.cancel)
+
+
+def is_background(task: asyncio.Task[Any]) -> bool:
+    """Whether `spawn_task` started it: it may outlive whoever asked for it."""
+    return task in _alive
 
 
 def spawn_task_on(home: Home, body: Callable[[], Awaitable[None]], *, name: str) -> bool:
@@ -164,12 +170,21 @@ async def limited(body: Callable[[], Awaitable[T]], timeout_s: float) -> T:
     """
     # anyio's time-outs would do; its backend is only imported by who uses them, in tens of
     # milliseconds, and the first connection of a process is in a hurry.
-    if asyncio._get_running_loop() is not None:
-        async with asyncio.timeout(timeout_s):
+    loop = asyncio._get_running_loop()
+    if loop is not None:
+        async with _Limit(loop.time() + timeout_s):
             return await body()
     with sys.modules["trio"].move_on_after(timeout_s):
         return await body()
     raise _late(body, timeout_s)
+
+
+class _Limit(asyncio.Timeout):  # type: ignore[misc]
+    def _on_timeout(self) -> None:
+        super()._on_timeout()  # type: ignore[misc]
+
+    # For a controlled loop; see `parking`.
+    _on_timeout.is_time_out = True  # type: ignore[attr-defined]
 
 
 async def shielded(body: Callable[[], Awaitable[T]]) -> T:

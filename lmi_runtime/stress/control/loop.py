@@ -53,10 +53,11 @@ _SOON_S = 1e-9  # what is due within this is due: sums of floats are not exact
 class _Timer(events.TimerHandle):
     """One of several that are due at once goes first if it was made first."""
 
-    __slots__ = ("order", "speaker")
+    __slots__ = ("order", "patient", "speaker")
 
     _when: float
     order: int
+    patient: bool
     speaker: int
 
     def __lt__(self, other: Any) -> bool:
@@ -178,6 +179,8 @@ class ControlledLoop(Refuses, base_events.BaseEventLoop):
         timer = _Timer(when, callback, args, self, context)
         timer.order = next(self._timers)
         timer.speaker = self._actor.speaker
+        # The time-out of a wait fires when nobody can go on, as those of threads do.
+        timer.patient = getattr(callback, "is_time_out", False)
         heapq.heappush(self._scheduled, timer)
         timer._scheduled = True  # type: ignore[attr-defined]
         return timer
@@ -242,7 +245,7 @@ class ControlledLoop(Refuses, base_events.BaseEventLoop):
             ready.clear()
             self._round = 0
             return None
-        if self._scheduled:
+        if self._scheduled and not self._scheduled[0].patient:
             lanes[TIME_PASSES] = None
         if len(lanes) == 1 or not self._chooses or self._passed > PASSED_OVER:
             run.count_step(self._actor)

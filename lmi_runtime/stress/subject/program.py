@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from lmi_runtime._sync import is_background
 from lmi_runtime.stress.control.active import caller
 from lmi_runtime.stress.control.scheduler import Scheduler
 from lmi_runtime.stress.events import mark
@@ -202,7 +203,9 @@ class HandlerProgram:
     def _task(
         self, state: RunState, delivery: Delivery, serve: Callable[[], Any]
     ) -> Callable[[], Any]:
-        probe = self.subject.adapt(state.modules[0], self._probe)
+        def probe() -> Any:
+            # Only now: a cancellation is a deadline that passed, and the next one has its own.
+            return self.subject.adapt(state.modules[0], self._probe)()
 
         async def call() -> Any:
             self._begin(state, delivery)
@@ -240,7 +243,9 @@ class HandlerProgram:
                 state.probe_error = error
         ours = {f"invocation {each.number}" for each in self._deliveries}
         state.tasks = tuple(
-            each.get_name() for each in asyncio.all_tasks(loop) if each.get_name() not in ours
+            each.get_name()
+            for each in asyncio.all_tasks(loop)
+            if each.get_name() not in ours and not is_background(each)
         )
 
     # ------------------------------------------------------------------ after a run
@@ -427,6 +432,7 @@ def _watch_timeouts(state: RunState) -> None:
             state.timed_out = True
             callback(*args)
 
+        fire.is_time_out = getattr(callback, "is_time_out", False)  # type: ignore[attr-defined]
         return real(when, fire, context=context)
 
     loop.call_at = call_at

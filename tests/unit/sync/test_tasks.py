@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import weakref
@@ -72,3 +73,26 @@ async def test_what_is_done_in_time_is_returned() -> None:
         return 7
 
     assert await _sync.limited(seven, 60.0) == 7
+
+
+@pytest.mark.asyncio
+async def test_a_task_that_is_nobodys_is_known_as_such_while_it_lasts() -> None:
+    release, seen = asyncio.Event(), []
+
+    async def body() -> None:
+        seen.append(asyncio.current_task())
+        await release.wait()
+
+    _sync.spawn_task(body, name="nobody's")
+    await asyncio.sleep(0)
+    (task,) = seen
+    assert task is not None
+    assert _sync.is_background(task)
+    own = asyncio.current_task()
+    assert own is not None
+    assert not _sync.is_background(own)
+
+    release.set()
+    await task
+    await asyncio.sleep(0)
+    assert not _sync.is_background(task)
