@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -169,13 +170,12 @@ class SqliteSession:
     ) -> None:
         self._backend = backend
         self._connection = connection
+        # A cache that nobody closed is collected together with its connection, about which Python
+        # would complain: this closes it before, and refers to it until then.
+        self._closing = weakref.finalize(self, _let_go, connection)
+        self._closing.atexit = False
         self._execute = connection.execute
         self._largest_bytes = max_bytes // 10
-
-    def __del__(self) -> None:
-        # Of a cache that nobody closed; Python would complain about the connection.
-        with contextlib.suppress(sqlite3.Error):
-            self._connection.close()
 
     def get(self, key: bytes) -> Found | None:
         try:
@@ -231,6 +231,7 @@ class SqliteSession:
         return StoreUsage(entries, used * _PAGE_BYTES)
 
     def close(self) -> None:
+        self._closing.detach()
         with translated():
             self._connection.close()
 
@@ -307,3 +308,8 @@ def translate(error: sqlite3.Error) -> StoreError:
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(str(error))
     return StoreBusy(str(error)) if code in _BUSY else StoreError(str(error))
+
+
+def _let_go(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        connection.close()
