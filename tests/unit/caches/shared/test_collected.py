@@ -18,7 +18,6 @@ def test_one_in_a_circle_of_references_is_collected_in_silence(tmp_path: Path) -
     cache: Any = SharedCache(directory=tmp_path, store="sqlite")
     cache.set("k", 1)
     cache.circle = cache
-    seen: list[warnings.WarningMessage] = []
 
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
