@@ -479,7 +479,12 @@ class PoolState(Generic[C]):
         return PoolClosed(f"The pool {self.name!r} was closed while this request waited.")
 
     def resize_locked(self, min_size: int, max_size: int, orders: Orders[C]) -> None:
-        """Change the limits; what is too much is closed, idle ones first."""
+        """
+        Change the limits; what is too much is closed, idle ones first.
+
+        Raises:
+            ConfigurationError: They cannot be kept; nothing has changed.
+        """
         self.options = replace(self.options, min_size=min_size, max_size=max_size)
         for lane in self.lanes.values():
             while lane.idle and len(self.members) > max_size:

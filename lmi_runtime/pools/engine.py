@@ -99,16 +99,16 @@ class Engine(Generic[C]):
         self.carry_out(orders)
 
     def resize(self, min_size: int | None, max_size: int | None) -> None:
-        """Change the limits."""
+        """Change the limits, unless they cannot be kept."""
         orders: Orders[C] = Orders()
         with self.state.lock:
             now = self.options
-            self.unsized = self.unsized and max_size is None
             self.state.resize_locked(
                 now.min_size if min_size is None else min_size,
                 now.max_size if max_size is None else max_size,
                 orders,
             )
+            self.unsized = self.unsized and max_size is None
         self.carry_out(orders)
 
     def drain(self) -> None:

@@ -97,9 +97,9 @@ class Handling(Generic[C]):
 
     def close(self, member: Member[C]) -> None:
         """In a thread of its own."""
+        assert self.connector.close is not None
         try:
-            if self.connector.close is not None:
-                self.connector.close(member.connection)
+            self.connector.close(member.connection)
         except Exception as error:
             self._tell("closing", error)
 

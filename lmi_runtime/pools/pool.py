@@ -6,7 +6,6 @@ import inspect
 import os
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from lmi_runtime.errors import ConfigurationError
@@ -174,15 +173,9 @@ class Pool(Generic[C]):
         Raises:
             ConfigurationError: A limit cannot be kept.
         """
-        now = self._engine.options
-        replace(  # which judges them
-            now,
-            max_size=now.max_size if max_size is None else max_size,
-            min_size=now.min_size if min_size is None else min_size,
-        )
+        self._engine.resize(min_size, max_size)
         if max_size is not None:
             self._sized_by_worker = False  # in children neither
-        self._engine.resize(min_size, max_size)
 
     def drain(self) -> None:
         """Replace every connection: idle ones are closed now, lent ones when they come back."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.typing_checks import check_types
 
 SOURCE = """
 from collections.abc import Coroutine
@@ -73,29 +71,6 @@ WRONG = {
 
 @pytest.mark.slow
 def test_mypy_keeps_the_types(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    wrong = "".join(
-        f"    {statement}  # type: ignore[{code}]\n" for statement, code in WRONG.items()
+    check_types(
+        SOURCE, "def misuse(repository: Repository, cache: Cache[int]) -> None:", WRONG, tmp_path
     )
-    source = tmp_path / "checked.py"
-    # Strict mypy reports an `ignore` that nothing needs: each wrong line has to be an error.
-    arguments = "repository: Repository, cache: Cache[int]"
-    source.write_text(f"{SOURCE}def misuse({arguments}) -> None:\n{wrong}")
-
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--strict",
-            "--config-file=",
-            f"--cache-dir={tmp_path / 'cache'}",
-            str(source),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+from tests.support.typing_checks import check_types
 
 SOURCE = """
 from collections.abc import AsyncIterator, Iterator
@@ -71,28 +69,4 @@ WRONG = {
 
 @pytest.mark.slow
 def test_mypy_keeps_the_types(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
-    wrong = "".join(
-        f"    {statement}  # type: ignore[{code}]\n" for statement, code in WRONG.items()
-    )
-    source = tmp_path / "checked.py"
-    # Strict mypy reports an `ignore` that nothing needs: each wrong line has to be an error.
-    source.write_text(f"{SOURCE}\n\ndef misuse(context: LambdaContext) -> None:\n{wrong}")
-
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "mypy",
-            "--strict",
-            "--config-file=",
-            f"--cache-dir={tmp_path / 'cache'}",
-            str(source),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    check_types(SOURCE, "def misuse(context: LambdaContext) -> None:", WRONG, tmp_path)
