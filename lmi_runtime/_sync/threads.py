@@ -13,6 +13,7 @@ __all__ = [
     "ThreadExceptHookArgs",
     "ThreadPoolExecutor",
     "current_thread_id",
+    "is_main_thread",
     "spawn",
     "swap_thread_excepthook",
     "thread_count",
@@ -22,6 +23,11 @@ Thread = threading.Thread
 current_thread_id = threading.get_ident
 thread_count = threading.active_count
 ThreadExceptHookArgs = threading.ExceptHookArgs
+
+
+def is_main_thread() -> bool:
+    """Whether the caller runs in the thread that the interpreter started in."""
+    return threading.get_ident() == threading.main_thread().ident
 
 
 class ContextThread(Thread):

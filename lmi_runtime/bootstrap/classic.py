@@ -10,13 +10,14 @@ import anyio
 
 from lmi_runtime._sync import current_home
 from lmi_runtime.bootstrap.closing import close_down
+from lmi_runtime.bootstrap.loading import load_handler
 from lmi_runtime.bootstrap.loops import run_loop
 from lmi_runtime.bootstrap.reports import report_init_error
 from lmi_runtime.bootstrap.worker import DRAIN_S, FLUSH_S, HOOKS_S
 from lmi_runtime.context import set_worker_loop
 from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
 from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
-from lmi_runtime.handlers import Target, load, make_entry
+from lmi_runtime.handlers import Target, make_entry
 from lmi_runtime.logs import LogPipeline, flush_request, install
 from lmi_runtime.model import Invocation, Settings
 from lmi_runtime.rapi import HttpRuntimeApi
@@ -30,7 +31,7 @@ def serve(settings: Settings) -> int:
     """Serve in this process until the platform ends it; returns the exit code."""
     logs = install(settings)
     try:
-        target = load(settings.handler, settings.task_root)
+        target = load_handler(settings)
     except LmiError as error:
         logs.flush(FLUSH_S)
         return report_init_error(settings.runtime_api, error, settings.log_format)

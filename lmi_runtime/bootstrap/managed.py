@@ -9,11 +9,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lmi_runtime.bootstrap.loading import load_handler
 from lmi_runtime.bootstrap.modes import HandlerFacts, choose_mode
 from lmi_runtime.bootstrap.reports import report_init_error
 from lmi_runtime.bootstrap.worker import worker_body
 from lmi_runtime.errors import LmiError
-from lmi_runtime.handlers import Target, load
+from lmi_runtime.handlers import Target
 from lmi_runtime.logs import SupervisorLog, prepare
 from lmi_runtime.model import Failure, LogFormat, PostVerdict, Settings
 from lmi_runtime.rapi import BlockingRuntimeApi
@@ -89,7 +90,7 @@ def _find_handler(settings: Settings) -> _Found:
     if known is not None and not preload_allowed(os.environ):
         return _Found(HandlerFacts.from_text(known), None, Verdict(safe=True))
     before = take_footprint()
-    target = load(settings.handler, settings.task_root)
+    target = load_handler(settings)
     verdict = judge_preload(settings.handler, before, take_footprint())
     if verdict.safe and not preload_allowed(os.environ):
         verdict = Verdict(safe=False, reason="LMI_PRELOAD=0: each worker imports the handler.")

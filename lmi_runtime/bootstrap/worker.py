@@ -10,12 +10,13 @@ import anyio
 
 from lmi_runtime._sync import current_home
 from lmi_runtime.bootstrap.closing import close_down
+from lmi_runtime.bootstrap.loading import load_handler
 from lmi_runtime.bootstrap.loops import run_loop
 from lmi_runtime.caches.fixed_names import watch_fixed_names
 from lmi_runtime.context import WorkerFacts, set_worker, set_worker_loop
 from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
 from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
-from lmi_runtime.handlers import Target, init_failure_of, load, make_entry
+from lmi_runtime.handlers import Target, init_failure_of, make_entry
 from lmi_runtime.logs import LogPipeline, flush_request, install
 from lmi_runtime.model import Mode, Settings
 from lmi_runtime.rapi import HttpRuntimeApi
@@ -53,7 +54,7 @@ def worker_body(
             watch_fixed_names()
         logs = install(settings)
         try:
-            target = preloaded or load(settings.handler, settings.task_root)
+            target = preloaded or load_handler(settings)
         except (LmiError, KeyboardInterrupt) as error:
             logs.flush(FLUSH_S)  # the supervisor kills next
             link.send_init_failed(init_failure_of(error))

@@ -6,7 +6,7 @@ Everything here rests on `contextvars`. A task, or a thread started through `spa
 starter's context and therefore serves the same request. Every other thread serves none.
 """
 
-from lmi_runtime.context.active import current, deadline_s, enter, peek
+from lmi_runtime.context.active import carried, current, deadline_s, enter, peek, serving
 from lmi_runtime.context.lambda_context import (
     Client,
     ClientContext,
@@ -35,11 +35,13 @@ __all__ = [
     "Request",
     "RequestScope",
     "WorkerFacts",
+    "carried",
     "current",
     "deadline_s",
     "enter",
     "peek",
     "scoped",
+    "serving",
     "set_worker",
     "set_worker_loop",
     "spawn_thread",

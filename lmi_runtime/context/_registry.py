@@ -34,6 +34,10 @@ class Variable(Protocol):
         """Set it in this context."""
         ...
 
+    def reset(self, token: Token[Any]) -> None:
+        """Undo the `set` that returned `token`, in the same context."""
+        ...
+
     def delete(self) -> None:
         """Make it unset in this context."""
         ...

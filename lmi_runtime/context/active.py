@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import Context, copy_context
 
 from lmi_runtime.context._registry import declare
 from lmi_runtime.context.request import Request
 from lmi_runtime.errors import NoActiveRequest
 
-__all__ = ["current", "deadline_s", "enter", "peek"]
+__all__ = ["carried", "current", "deadline_s", "enter", "peek", "serving"]
 
-_variable = declare(__name__, "Active", ["request"])["request"]
+_variables = declare(__name__, "Active", ["request", "is_carried"])
+_variable = _variables["request"]
 _get = _variable.get_raw  # it is set, and never deleted
 _set = _variable.set
+_is_carried = _variables["is_carried"].get_raw
+_set_carried = _variables["is_carried"].set
 
 
 def enter(request: Request) -> None:
@@ -25,6 +31,23 @@ def enter(request: Request) -> None:
     Thread safety: changes the calling context only.
     """
     _set(request)
+
+
+@contextmanager
+def serving(request: Request) -> Iterator[Request]:
+    """
+    Make `request` the current one in the block, and end it there.
+
+    For whoever is called in a context that is not a request's own and has to leave it as it was.
+
+    Thread safety: changes the calling context only.
+    """
+    token = _set(request)
+    try:
+        yield request
+    finally:
+        request.end()
+        _variable.reset(token)
 
 
 def current() -> Request:
@@ -49,12 +72,31 @@ def peek() -> Request | None:
     """
     Like `current()`, but None outside a request, and a request that has ended as well.
 
-    For logs: a line written by a task that outlived its request still belongs to it.
+    For logs: a line written by a task that outlived its request still belongs to it. One written
+    in a context that was only `carried` there does not.
 
     Thread safety: from any task or thread. Never raises.
     """
     request: Request | None = _get(None)
+    if request is not None and request.ended and _is_carried(False):
+        return None
     return request
+
+
+def carried() -> Context | None:
+    """
+    A copy of the calling context for a thread that did not ask for it; None outside a request.
+
+    In it the request is the current one until it has been answered, and nobody's after that.
+
+    Thread safety: from any task or thread.
+    """
+    request = peek()
+    if request is None or request.ended:
+        return None
+    copy = copy_context()
+    copy.run(_set_carried, True)
+    return copy
 
 
 def deadline_s() -> float:

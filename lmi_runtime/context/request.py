@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -41,6 +42,22 @@ class Request:
         self._kept: dict[object, Any] = {}
         if lambda_context is not None:
             self._kept[LambdaContext] = lambda_context
+
+    @classmethod
+    def from_context(cls, lambda_context: Any) -> Request:
+        """The request that another runtime's context object tells of, as far as it does."""
+        remaining = getattr(lambda_context, "get_remaining_time_in_millis", None)
+        remaining_ms = remaining() if callable(remaining) else None
+        invocation = Invocation(
+            request_id=getattr(lambda_context, "aws_request_id", None) or "",
+            function_arn=getattr(lambda_context, "invoked_function_arn", None),
+            deadline_ms=getattr(lambda_context, "_epoch_deadline_time_in_ms", None) or 0,
+            deadline_s=None if remaining_ms is None else _sync.monotonic() + remaining_ms / 1000,
+            # Such a runtime serves one request at a time and puts the trace where all can see it.
+            trace_id=os.environ.get("_X_AMZN_TRACE_ID"),
+            tenant_id=getattr(lambda_context, "tenant_id", None),
+        )
+        return cls(invocation, lambda_context=lambda_context)
 
     def end(self) -> None:
         """

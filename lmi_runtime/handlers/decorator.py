@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextvars import copy_context
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 import anyio
 
-from lmi_runtime._sync import monotonic
 from lmi_runtime.context import Request, enter, peek
 from lmi_runtime.errors import ConfigurationError, DeadlineExceeded
 from lmi_runtime.handlers.bridge import run_on_loop
@@ -26,7 +24,6 @@ from lmi_runtime.handlers.spec import (
     spec_of,
 )
 from lmi_runtime.handlers.streaming import joined
-from lmi_runtime.model import Invocation
 
 __all__ = ["Handler", "handler"]
 
@@ -134,7 +131,7 @@ def _serve_foreign(spec: HandlerSpec, event: Any, context: Any) -> Any:
     if surrounding is not None and not surrounding.ended:
         # One handler calls another: it is the same request.
         return _run(spec, event, context, surrounding)
-    request = Request(_invocation_of(context), lambda_context=context)
+    request = Request.from_context(context)
     try:
         return copy_context().run(_run, spec, event, context, request)
     finally:
@@ -176,18 +173,3 @@ def _cancel_at(spec: HandlerSpec, request: Request) -> float:
         return float("inf")
     remaining_s = request.remaining_s() - spec.deadline_margin_s
     return anyio.current_time() + max(0.0, remaining_s)
-
-
-def _invocation_of(context: Any) -> Invocation:
-    """What another runtime's context object says about the delivery."""
-    remaining = getattr(context, "get_remaining_time_in_millis", None)
-    remaining_ms = remaining() if callable(remaining) else None
-    return Invocation(
-        request_id=getattr(context, "aws_request_id", None) or "",
-        function_arn=getattr(context, "invoked_function_arn", None),
-        deadline_ms=getattr(context, "_epoch_deadline_time_in_ms", None) or 0,
-        deadline_s=None if remaining_ms is None else monotonic() + remaining_ms / 1000,
-        # Such a runtime serves one request at a time and puts the trace where all can see it.
-        trace_id=os.environ.get("_X_AMZN_TRACE_ID"),
-        tenant_id=getattr(context, "tenant_id", None),
-    )

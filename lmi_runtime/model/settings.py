@@ -56,6 +56,8 @@ class Settings:
         memory_mb: Memory of the execution environment in MiB, or None.
         backend: ``asyncio`` or ``trio``.
         use_uvloop: True or False as asked; None uses it when installed.
+        make_safe: Whether libraries that keep state for the whole process are changed to keep it
+            for each request.
     """
 
     handler: str
@@ -70,6 +72,7 @@ class Settings:
     memory_mb: int | None = None
     backend: str = "asyncio"
     use_uvloop: bool | None = None
+    make_safe: bool = True
 
     @classmethod
     def from_environ(
@@ -111,6 +114,7 @@ class Settings:
             memory_mb=_count(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
             backend=backend_from(environ),
             use_uvloop=_flag(environ, "LMI_UVLOOP"),
+            make_safe=_flag(environ, "LMI_MAKE_SAFE") is not False,
         )
 
 

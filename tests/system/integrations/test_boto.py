@@ -27,7 +27,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # noqa: E402
     UnknownServiceError,
 )
 
-from lmi_runtime.integrations import boto_client, client  # noqa: E402
+from lmi_runtime.integrations.boto import client, clients  # noqa: E402
 
 pytestmark = pytest.mark.system
 
@@ -53,9 +53,9 @@ def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[None]:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    boto_client._session = None
+    clients._session = None
     yield
-    for made in list(boto_client._clients.values()):
+    for made in list(clients._clients.values()):
         registry.forget(made)
         made.close_now(1.0)
 
@@ -184,7 +184,7 @@ def test_closing_gives_the_share_back_and_the_next_to_ask_gets_another(
     slots(3)
     budget = CountingBudget(3)
     first = client("sqs", region=REGION, budget=budget)
-    (entry,) = boto_client._clients.values()
+    (entry,) = clients._clients.values()
     entry.close_now(1.0)
 
     assert budget.taken == 0
@@ -199,7 +199,7 @@ def test_closing_gives_the_share_back_and_the_next_to_ask_gets_another(
 def test_a_forked_child_makes_its_own(endpoint: str) -> None:
     parents = client("sqs", region=REGION, endpoint_url=endpoint)
     parents.list_queues()
-    with boto_client._lock:  # as if another thread were making a client
+    with clients._lock:  # as if another thread were making a client
         child = os.fork()
         if child == 0:
             told = 1

@@ -1,0 +1,76 @@
+"""How decorators written for plain functions get round `async def`; what they open for a call."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+
+from lmi_runtime import context
+from lmi_runtime.context import Request
+
+__all__ = ["back_on_loop", "in_thread", "is_async", "request_for"]
+
+T = TypeVar("T")
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives something to await, though decorators may lie on top of it."""
+    for candidate in (function, inspect.unwrap(function)):
+        while isinstance(candidate, partial):
+            candidate = candidate.func
+        if inspect.iscoroutinefunction(candidate):
+            return True
+        if inspect.iscoroutinefunction(type(candidate).__call__):
+            return True
+    return False
+
+
+@contextmanager
+def request_for(lambda_context: Any) -> Iterator[Request]:
+    """
+    The request that is being served; where there is none, one for the block.
+
+    For the decorators that see an invocation come in. Under this package's runtime, or below
+    ``@handler``, the request is there already. Under others this makes it, so that what is set in
+    the block is nobody else's.
+
+    Args:
+        lambda_context: What the handler was called with.
+
+    Thread safety: changes the calling context only.
+    """
+    request = context.peek()
+    if request is not None and not request.ended:
+        yield request
+        return
+    with context.serving(Request.from_context(lambda_context)) as request:
+        yield request
+
+
+async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    """
+    Call a function that blocks, in a thread that serves the same request.
+
+    The threads are nobody's to run out of: there are as many as there are calls. A cancellation
+    waits for the thread.
+    """
+    call = partial(function, *args, **kwargs)
+    return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(math.inf))
+
+
+def back_on_loop(function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
+    """
+    From a thread of `in_thread`: await ``function(*args)`` on the loop that it came from.
+
+    It runs in a copy of the calling thread's context, and is cancelled with the task that waits
+    for the thread.
+    """
+    return anyio.from_thread.run(function, *args)

@@ -1,0 +1,14 @@
+"""
+Powertools for AWS Lambda, with state that stays each request's own.
+
+`make_safe` changes powertools' classes where they keep a request's state in one object for the
+whole process. Code that uses them stays as it is: module-level `Logger`, `Metrics`, `Tracer` and
+resolvers go on working, and so do their decorators, around `async def` as well.
+"""
+
+from __future__ import annotations
+
+from lmi_runtime.integrations.patching import Safety
+from lmi_runtime.integrations.safety import make_safe
+
+__all__ = ["Safety", "make_safe"]

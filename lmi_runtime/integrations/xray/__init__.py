@@ -1,0 +1,1 @@
+"""The AWS X-Ray SDK, with segments that belong to one request."""
