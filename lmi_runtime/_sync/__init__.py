@@ -28,6 +28,7 @@ from lmi_runtime._sync.primitives import (
     SimpleQueue,
     ThreadLocal,
 )
+from lmi_runtime._sync.process_wide import ProcessWide
 from lmi_runtime._sync.tasks import (
     BackgroundTask,
     bounded,
@@ -44,6 +45,7 @@ from lmi_runtime._sync.threads import (
     ThreadExceptHookArgs,
     ThreadPoolExecutor,
     current_thread_id,
+    is_main_thread,
     spawn,
     swap_thread_excepthook,
     thread_count,
@@ -60,6 +62,7 @@ __all__ = [
     "Home",
     "Lock",
     "LockFile",
+    "ProcessWide",
     "Queue",
     "QueueEmpty",
     "QueueFull",
@@ -77,6 +80,7 @@ __all__ = [
     "current_thread_id",
     "is_alive",
     "is_background",
+    "is_main_thread",
     "limited",
     "monotonic",
     "offload",

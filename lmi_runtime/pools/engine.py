@@ -68,6 +68,7 @@ class Engine(Generic[C]):
         self.unsized = sized_by_worker  # guarded by the state's lock
         self.attendant = Attendant(self)
         self.tended = tended
+        self.keeper = keeper()
         self._registered = False  # from any thread: twice does no harm
         self._onlookers: list[Parker] = []  # guarded by the state's lock
 
@@ -211,10 +212,11 @@ class Engine(Generic[C]):
                 self._close(member)
         if state.closed:
             self._wake_onlookers()
-        see_to_put_off()
+        see_to_put_off(self.keeper)
 
     def _open(self, lane: Lane[C], orders: Orders[C]) -> None:
         if self.tended:
+            # Not our own: a pool may be older than the controlled run that needs a thread for it.
             keeper().watch(self.attendant)
         if lane.home is not None:
             if not self._in_task(lane, partial(open_in_task, self, lane), "open"):

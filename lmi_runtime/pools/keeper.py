@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 import weakref
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lmi_runtime import _sync
+
+if TYPE_CHECKING:
+    from lmi_runtime.pools.engine import Engine
+    from lmi_runtime.pools.members import Member
 
 __all__ = ["Keeper", "Kept", "keeper"]
 
@@ -29,6 +35,11 @@ class Keeper:
     """
     Starts its thread when the first pool needs one, and lets it end when none does.
 
+    Attributes:
+        dropped: What finalizers found lent. Changed in atomic steps: a finalizer may interrupt
+            anything.
+        put_off: What finalizers wanted while their thread held a pool's lock. The same.
+
     Thread safety: from any thread; `poke` also from finalizers.
     """
 
@@ -39,6 +50,8 @@ class Keeper:
         )  # guarded by _lock; how often each was asked for
         self._running = False  # guarded by _lock
         self._pokes: _sync.SimpleQueue[None] = _sync.SimpleQueue()
+        self.dropped: deque[tuple[Engine[Any], Member[Any]]] = deque()
+        self.put_off: deque[Callable[[], None]] = deque()
 
     def watch(self, pool: Kept) -> None:
         """Look after `pool` until it says that nothing will ever be due."""
@@ -60,6 +73,11 @@ class Keeper:
     def poke(self) -> None:
         """Look now."""
         self._pokes.put(None)
+
+    def forget(self) -> None:
+        """Leave what finalizers left: in a child it is the parent's."""
+        self.dropped.clear()
+        self.put_off.clear()
 
     def _run(self) -> None:
         while (pause_s := self._round()) is not None:
@@ -99,15 +117,5 @@ def _tended(pool: Kept) -> float | None:
         return _AFTER_FAILURE_S
 
 
-_current = Keeper()  # replaced in a child, before any other thread is there
-
-
-def keeper() -> Keeper:
-    """The keeper of this process."""
-    return _current
-
-
-def begin_anew() -> None:
-    """In a child, where the parent's thread does not run."""
-    global _current
-    _current = Keeper()
+keeper = _sync.ProcessWide(Keeper)
+"""The keeper of this process; in a child, where the parent's thread does not run, another one."""

@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 # One for all: it is taken when something is opened or closed, never to use it. Re-entrant,
 # because a finalizer that asks for a resource may come in while it is held.
-_lock = _sync.RLock()
+_lock = _sync.ProcessWide(lambda: _sync.RLock())
 
 _blocked: dict[_sync.Home | None, Opening[Any]] = {}  # guarded by _lock
 """Event loops that stand still, because their threads wait for an opening."""
@@ -176,7 +176,7 @@ class Once(Generic[T]):
 
     def homes(self) -> Iterator[_sync.Home | None]:
         """Where it is open or being opened, on loops that have not ended."""
-        with _lock:
+        with _lock():
             homes = list(self.cells)
         return (home for home in homes if home is None or _sync.is_alive(home))
 
@@ -200,7 +200,7 @@ class Once(Generic[T]):
             WrongKindOfCaller: It would wait for a loop that waits for it.
         """
         lost: list[Opened[T]] = []
-        with _lock:
+        with _lock():
             if self._closed:
                 raise PoolClosed(f"The resource {self.name} has been closed.")
             cell = self.cells.get(home)
@@ -231,7 +231,7 @@ class Once(Generic[T]):
         Returns:
             None; or, if it was closed while it was being opened, what is left to do.
         """
-        with _lock:
+        with _lock():
             if self.cells.get(opening.home) is not opening:
                 return opened.take_rest_locked()
             self.cells[opening.home] = opened
@@ -243,7 +243,7 @@ class Once(Generic[T]):
 
     def fail(self, opening: Opening[T], error: BaseException) -> None:
         """Tell those who wait; whoever asks next tries again."""
-        with _lock:
+        with _lock():
             if self.cells.get(opening.home) is opening:
                 del self.cells[opening.home]
             opening.end_locked(None, error)
@@ -257,7 +257,7 @@ class Once(Generic[T]):
             opened: What is about to be closed.
             for_good: Not even anew.
         """
-        with _lock:
+        with _lock():
             self._closed = self._closed or for_good
             if self.cells.get(opened.home) is opened:
                 del self.cells[opened.home]
@@ -271,7 +271,7 @@ class Once(Generic[T]):
         Returns:
             What is open, to be closed by the caller.
         """
-        with _lock:
+        with _lock():
             self._closed = True
             cells = list(self.cells.values())
             self.cells.clear()
@@ -342,7 +342,7 @@ def _limit_s() -> float | None:
 
 def _stop_waiting(opening: Opening[Any], parker: _sync.ThreadParker | _sync.AsyncParker) -> None:
     me, here = opening_now.get(), _blocks(parker)
-    with _lock:
+    with _lock():
         opening.parkers.pop(parker, None)
         if here is not None:
             _blocked.pop(here, None)
@@ -396,7 +396,7 @@ def _path_locked(start: Opening[Any], goal: Opening[Any]) -> list[str] | None:
 
 
 def _wake(opening: Opening[Any]) -> None:
-    with _lock:
+    with _lock():
         parkers = list(opening.parkers)
         opening.parkers.clear()
     for parker in parkers:
@@ -408,8 +408,7 @@ _all: weakref.WeakSet[Once[Any]] = weakref.WeakSet()
 
 def _begin_anew_in_child() -> None:
     # Whoever held the lock does not exist here, nor does any opener that ran.
-    global _lock
-    _lock = _sync.RLock()
+    _lock.begin_anew()
     _blocked.clear()
     for once in list(_all):
         once.begin_anew()

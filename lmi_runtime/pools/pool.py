@@ -11,11 +11,10 @@ from typing import Any, Generic, TypeVar
 from lmi_runtime.errors import ConfigurationError
 from lmi_runtime.pools.accounts import statistics_locked
 from lmi_runtime.pools.engine import DEFAULT_MAX_SIZE, Engine
-from lmi_runtime.pools.keeper import begin_anew
+from lmi_runtime.pools.keeper import keeper
 from lmi_runtime.pools.lease import Lease
 from lmi_runtime.pools.model import Budget, Connector, PoolStatistics
 from lmi_runtime.pools.policy import PoolOptions
-from lmi_runtime.pools.tending import forget_dropped
 
 __all__ = ["Pool"]
 
@@ -248,10 +247,11 @@ async def _aclose_by_itself(connection: Any) -> None:
 
 
 def _in_child() -> None:
-    begin_anew()
+    of_parent = keeper()
+    keeper.begin_anew()
     for pool in list(_pools):
         pool.begin_anew()
-    forget_dropped()  # not before: something has to refer to what they had
+    of_parent.forget()  # not before: something has to refer to what they had
 
 
 os.register_at_fork(after_in_child=_in_child)

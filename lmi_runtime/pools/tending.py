@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lmi_runtime import _sync
 from lmi_runtime.pools.core import Orders
-from lmi_runtime.pools.keeper import keeper
 from lmi_runtime.pools.leaks import lent_at, who
 from lmi_runtime.pools.members import Member
 
 if TYPE_CHECKING:
     from lmi_runtime.pools.engine import Engine
+    from lmi_runtime.pools.keeper import Keeper
 
 __all__ = [
     "Attendant",
     "drop",
-    "forget_dropped",
     "put_off",
     "see_to_dropped",
     "see_to_put_off",
@@ -28,12 +26,6 @@ __all__ = [
 C = TypeVar("C")
 
 _log = logging.getLogger("lmi_runtime.pools")
-
-_dropped: deque[tuple[Engine[Any], Member[Any]]] = deque()
-"""What finalizers found lent. Changed in atomic steps: a finalizer may interrupt anything."""
-
-_put_off: deque[Callable[[], None]] = deque()
-"""What finalizers wanted while their thread held a pool's lock. Changed in atomic steps."""
 
 _LEAP_S = 5.0
 _PAUSE_S = 1.0
@@ -56,8 +48,8 @@ class Attendant(Generic[C]):
         engine = self._engine
         state = engine.state
         orders: Orders[C] = Orders()
-        see_to_dropped()
-        see_to_put_off()
+        see_to_dropped(engine.keeper)
+        see_to_put_off(engine.keeper)
         self._drop_dead_lanes()
         give_way = engine.has_to_give_way()
         with state.lock:
@@ -101,16 +93,16 @@ class Attendant(Generic[C]):
 
 def drop(engine: Engine[Any], member: Member[Any]) -> None:
     """A lease was forgotten while it had a connection. For finalizers: takes no lock."""
-    _dropped.append((engine, member))
+    engine.keeper.dropped.append((engine, member))
     if engine.tended:
-        keeper().poke()
+        engine.keeper.poke()
 
 
-def see_to_dropped() -> None:
+def see_to_dropped(keeper: Keeper) -> None:
     """Replace the connections of forgotten leases, and tell who forgot them."""
-    while _dropped:
+    while keeper.dropped:
         try:
-            engine, member = _dropped.popleft()
+            engine, member = keeper.dropped.popleft()
         except IndexError:  # another thread was faster
             return
         if not engine.state.inherited:
@@ -127,25 +119,19 @@ def put_off(engine: Engine[Any], step: Callable[[], None]) -> None:
     Python finalizes where it likes: whatever a connection is given back by may run in the middle
     of a step of the same pool, on the same thread.
     """
-    _put_off.append(step)
+    engine.keeper.put_off.append(step)
     if engine.tended:
-        keeper().poke()
+        engine.keeper.poke()
 
 
-def see_to_put_off() -> None:
+def see_to_put_off(keeper: Keeper) -> None:
     """Do what finalizers could not."""
-    for _ in range(len(_put_off)):
+    for _ in range(len(keeper.put_off)):
         try:
-            step = _put_off.popleft()
+            step = keeper.put_off.popleft()
         except IndexError:  # another thread was faster
             return
         step()
-
-
-def forget_dropped() -> None:
-    """In a child: they are the parent's."""
-    _dropped.clear()
-    _put_off.clear()
 
 
 def _tell(engine: Engine[C], member: Member[C], what: str) -> None:

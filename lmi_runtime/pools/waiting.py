@@ -50,7 +50,7 @@ async def acquire_in_task(
 def _wait_of(engine: Engine[C], lane: Lane[C], now_s: float, timeout_s: float | None) -> Wait[C]:
     if engine.unsized:
         engine.size_by_worker()
-    see_to_dropped()
+    see_to_dropped(engine.keeper)
     deadline_s = now_s + (engine.options.timeout_s if timeout_s is None else timeout_s)
     return Wait(engine, lane, now_s, min(deadline_s, context.deadline_s()))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmi_runtime.stress.control.actors import Actor, Unwind
 from lmi_runtime.stress.control.raw import get_ident
@@ -11,7 +11,18 @@ from lmi_runtime.stress.control.raw import get_ident
 if TYPE_CHECKING:
     from lmi_runtime.stress.control.scheduler import Scheduler
 
-__all__ = ["Stage", "caller", "found", "lose", "put_active", "put_stage", "scheduler", "stage"]
+__all__ = [
+    "Stage",
+    "caller",
+    "found",
+    "lose",
+    "own",
+    "own_anew",
+    "put_active",
+    "put_stage",
+    "scheduler",
+    "stage",
+]
 
 
 class Stage:
@@ -39,6 +50,7 @@ class Stage:
 
 
 _stage: Stage | None = None  # exploring thread
+_own: dict[Any, Any] = {}  # whoever holds the baton, else the exploring thread
 _active: Scheduler | None = None  # written by the exploring thread, between runs
 
 
@@ -63,6 +75,17 @@ def stage() -> Stage | None:
     """The stage, if it is the exploring thread that asks, and between runs."""
     now = _stage
     return now if now is not None and now.ident == get_ident() else None
+
+
+def own_anew() -> None:
+    """Forget what a run has made; exploring thread only, before it and after it."""
+    global _own
+    _own = {}
+
+
+def own() -> dict[Any, Any] | None:
+    """What the run has made of which there is one in a process; None for who is in no run."""
+    return _own if stage() is not None or caller() is not None else None
 
 
 _lost: set[int] = set()  # threads that a run was ended without; they leave by themselves

@@ -11,7 +11,7 @@ from types import CodeType
 from typing import Any
 
 from lmi_runtime.stress.control import trio_host
-from lmi_runtime.stress.control.active import Stage, put_active, put_stage
+from lmi_runtime.stress.control.active import Stage, own_anew, put_active, put_stage
 from lmi_runtime.stress.control.actors import Actor
 from lmi_runtime.stress.control.host import LoopHost
 from lmi_runtime.stress.control.locks import count_anew
@@ -61,6 +61,7 @@ def execute(program: Program, chooser: Chooser, options: RunOptions) -> Executio
         if options.backend == "trio" and not trio_host.inside():
             importlib.import_module("trio")
         replace_late()
+        own_anew()
         put_stage(Stage(0.0, seed=-1))
         count_anew()
         try:
@@ -71,6 +72,7 @@ def execute(program: Program, chooser: Chooser, options: RunOptions) -> Executio
                 program.close(state)
         finally:
             put_stage(None)
+            own_anew()
 
 
 def _run(program: Program, state: Any, chooser: Chooser, options: RunOptions) -> Execution:

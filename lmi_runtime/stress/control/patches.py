@@ -19,8 +19,17 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-from lmi_runtime.stress.control import clocks, determinism, loops, tasksync, threads, trio_host
-from lmi_runtime.stress.control.active import caller
+from lmi_runtime._sync import process_wide
+from lmi_runtime.stress.control import (
+    clocks,
+    determinism,
+    frames,
+    loops,
+    tasksync,
+    threads,
+    trio_host,
+)
+from lmi_runtime.stress.control.active import caller, own
 from lmi_runtime.stress.control.actors import Unwind
 from lmi_runtime.stress.control.forks import watch_forks
 from lmi_runtime.stress.control.locks import ControlledLock, ControlledRLock, allocate_lock
@@ -135,6 +144,7 @@ def _install(undo: _Undo) -> None:
     }
     standing_in |= {id(real): fake for real, fake in clocks.REPLACEMENTS.items()}
     standing_in |= {id(real): fake for real, fake in determinism.REPLACEMENTS.items()}
+    standing_in |= {id(real): fake for real, fake in frames.REPLACEMENTS.items()}
     originals = {*standing_in}
     for name, value in _GLOBALS.items():
         undo.replace(threading, name, value)
@@ -143,6 +153,7 @@ def _install(undo: _Undo) -> None:
     undo.replace(threading.Thread, "__hash__", threads.hash_of)
     undo.replace(threading, "excepthook", _excepthook(threading.excepthook))
     undo.replace(concurrent.futures.thread, "_global_shutdown_lock", ControlledLock())
+    undo.replace(process_wide, "_made_for_run", own)
     _replace_logging_locks(undo)
     for target, name, value in itertools.chain(loops.replacements(), tasksync.replacements()):
         undo.replace(target, name, value)

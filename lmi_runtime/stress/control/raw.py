@@ -7,6 +7,7 @@ Everything the harness needs for itself comes from here, so that it is never sch
 from __future__ import annotations
 
 import _thread
+import sys
 import threading
 import time
 
@@ -14,9 +15,11 @@ __all__ = [
     "RawLock",
     "RawRLock",
     "RawRLockType",
+    "current_frames",
     "get_ident",
     "monotonic",
     "perf_counter",
+    "process_time",
     "sleep",
     "start_thread",
 ]
@@ -24,8 +27,10 @@ __all__ = [
 RawLock = _thread.allocate_lock
 RawRLock = threading.RLock
 RawRLockType = _thread.RLock  # what `functools` and others bind directly
+current_frames = sys._current_frames
 get_ident = _thread.get_ident
 start_thread = _thread.start_new_thread
 monotonic = time.monotonic
 perf_counter = time.perf_counter
+process_time = time.process_time
 sleep = time.sleep

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import linecache
-import sys
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING
@@ -20,6 +19,21 @@ __all__ = ["Watchdog"]
 _GRACE_S = 0.2
 """How long a run that was told to end may take until somebody else in it counts as lost, too."""
 
+_LOOK_S = 0.25
+"""So much counts between two looks at most: else the machine, or this process, stood still."""
+
+_LONG = 5
+"""So many times the patience a run may go on slowly, until it is asked what it does meanwhile."""
+
+_SLOW_STEPS = 500
+"""A run that takes fewer meanwhile is slow. Usually that many take some milliseconds."""
+
+_IDLE = 0.1
+"""It waits, if it had less of a processor than that; if it had more, it computes."""
+
+_SLOW_SPANS = 6
+"""After so many of these spans a run is given up, whatever it does."""
+
 
 class Watchdog:
     """
@@ -35,22 +49,53 @@ class Watchdog:
     def __init__(self, patience_s: float, wants: Callable[[CodeType], bool]) -> None:
         self._patience_s = patience_s
         self._wants = wants
-        self._seen: tuple[int, int, int] = (-1, -1, -1)
-        self._since = raw.monotonic()
+        self._looked = raw.monotonic()
+        self._steps = -1
+        self._still_s = 0.0
+        self._slow_spans = 0
+        self._begin_span(0)
 
     def __call__(self, run: Scheduler) -> bool:
         """Look; True when the run was given up."""
-        seen = (run.points, run.progress, len(run.decisions))
+        steps = run.points + run.progress + len(run.decisions)
         now = raw.monotonic()
-        if seen != self._seen:
-            self._seen, self._since = seen, now
+        passed_s, self._looked = min(now - self._looked, _LOOK_S), now
+        self._still_s = self._still_s + passed_s if steps == self._steps else 0.0
+        self._steps = steps
+        self._span_s += passed_s
+        if self._still_s >= self._patience_s:
+            why = f"has given no sign of life for {self._patience_s:g} s"
+        elif self._span_s >= _LONG * self._patience_s and self._is_too_slow(steps):
+            taken = steps - self._span_steps
+            why = f"keeps the run waiting: it took only {taken} steps in {self._span_s:.3g} s"
+        else:
             return False
-        if now - self._since < self._patience_s:
-            return False
-        self._give_up(run)
+        self._give_up(run, why)
         return True
 
-    def _give_up(self, run: Scheduler) -> None:
+    def _begin_span(self, steps: int) -> None:
+        self._span_s = 0.0
+        self._span_steps = steps
+        self._span_cpu_s = raw.process_time()
+
+    def _is_too_slow(self, steps: int) -> bool:
+        """Judge a span that is over, and begin the next, unless it is."""
+        if steps - self._span_steps >= _SLOW_STEPS:
+            self._slow_spans = 0
+        else:
+            self._slow_spans += 1
+            is_idle = raw.process_time() - self._span_cpu_s < _IDLE * self._span_s
+            if is_idle or self._slow_spans >= _SLOW_SPANS:
+                return True
+        self._begin_span(steps)
+        return False
+
+    def _give_up(self, run: Scheduler, why: str) -> None:
+        named = run.running
+        if named is None:  # it is over by now
+            return
+        # Before it is told to end: if it comes back in time, the run was cut short all the same.
+        self._name(run, named, why)
         run.aborting = True
         while True:
             actor = run.running
@@ -58,18 +103,21 @@ class Watchdog:
                 return
             if run.running is not actor:
                 continue
-            run.uncontrolled.append(
-                f"{actor.name} has given no sign of life for {self._patience_s:g} s: "
-                f"{_where(actor, self._wants)}. It waits for something outside, or computes for "
-                "very long; its thread goes on until it comes back, and ends then."
-            )
+            if actor is not named:
+                self._name(run, actor, "does not end when it is told to")
             lose(actor.ident)
             run.end_without(actor)
+
+    def _name(self, run: Scheduler, actor: Actor, why: str) -> None:
+        run.uncontrolled.append(
+            f"{actor.name} {why}: {_where(actor, self._wants)}. It waits for something outside, or "
+            "computes for very long; its thread goes on until it comes back, and ends then."
+        )
 
 
 def _where(actor: Actor, wants: Callable[[CodeType], bool]) -> str:
     """The user's line, and what it is in if that is somebody else's."""
-    last = sys._current_frames().get(actor.ident)
+    last = raw.current_frames().get(actor.ident)
     if last is None:
         return "its thread is gone"
     frame: FrameType | None = last

@@ -28,10 +28,9 @@ from lmi_runtime.errors import (
 from lmi_runtime.model import Invocation
 from lmi_runtime.pools import lease as lease_module
 from lmi_runtime.pools import registry
-from lmi_runtime.pools.keeper import Keeper
+from lmi_runtime.pools.keeper import Keeper, keeper
 from lmi_runtime.pools.model import Permit
 from lmi_runtime.pools.pool import Pool
-from lmi_runtime.pools.tending import forget_dropped
 from tests.support.connections import Connection, Server
 
 MakePool = Callable[..., Pool[Connection]]
@@ -77,7 +76,7 @@ def make_pool(server: Server) -> Iterator[MakePool]:
     yield make
     for pool in pools:
         pool.close(0)
-    forget_dropped()  # or the next test would hear of them
+    keeper().forget()  # or the next test would hear of them
 
 
 class Parked:

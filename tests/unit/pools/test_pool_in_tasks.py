@@ -18,9 +18,9 @@ import trio
 
 from lmi_runtime import _sync
 from lmi_runtime.errors import PoolClosed, PoolTimeout
+from lmi_runtime.pools.keeper import keeper
 from lmi_runtime.pools.model import Permit
 from lmi_runtime.pools.pool import Pool
-from lmi_runtime.pools.tending import forget_dropped
 from tests.support.connections import Connection, Server
 
 MakePool = Callable[..., Pool[Connection]]
@@ -54,7 +54,7 @@ def make_pool(server: Server) -> Iterator[MakePool]:
     yield make
     for pool in pools:
         pool.close(0)
-    forget_dropped()  # or the next test would hear of them
+    keeper().forget()  # or the next test would hear of them
 
 
 def tend(pool: Pool[Any], later_s: float = 0.0) -> None:

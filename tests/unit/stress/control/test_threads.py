@@ -383,3 +383,43 @@ def test_locks_made_on_one_line_are_told_apart() -> None:
         f"the lock made at test_threads.py:{setup.__code__.co_firstlineno + 1} #2, held by both 2",
         f"the lock made at test_threads.py:{setup.__code__.co_firstlineno + 1}, held by both 1",
     ]
+
+
+def test_where_a_thread_is_does_not_tell_of_the_harness() -> None:
+    """One that has just given the baton away may be anywhere in there."""
+    places: list[str] = []
+
+    def looks(state: Any) -> None:
+        for ident in (threading.get_ident(), state.other):
+            frame = sys._current_frames()[ident]
+            places.append(frame.f_code.co_name)
+
+    def waits(state: Any) -> None:
+        state.other = threading.get_ident()
+        with state.lock:
+            state.lock.wait_for(lambda: places)
+
+    def setup() -> Any:
+        return SimpleNamespace(lock=threading.Condition(), other=0)
+
+    execution = run(setup, [waits, looks])
+
+    assert execution.uncontrolled == ()
+    assert places == ["looks", "wait"]
+
+
+def test_a_thread_that_is_not_there_yet_or_has_ended_is_nowhere() -> None:
+    """When exactly the system makes it and takes it away is under nobody's control."""
+    seen: list[bool] = []
+
+    def starts(state: Any) -> None:
+        thread = threading.Thread(target=lambda: None)
+        thread.start()
+        seen.append(thread.ident in sys._current_frames())
+        thread.join()
+        seen.append(thread.ident in sys._current_frames())
+
+    execution = run(lambda: None, [starts])
+
+    assert execution.uncontrolled == ()
+    assert seen == [False, False]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -13,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from lmi_runtime.stress.control import controlled
+from lmi_runtime.stress.control import controlled, raw
+from lmi_runtime.stress.control.watchdog import Watchdog
 from tests.unit.stress.control.tries import fails, holds, run
 
 PATIENCE_S = 0.2
@@ -115,6 +118,80 @@ def test_others_of_that_run_do_not_stay(pipe: tuple[int, int]) -> None:
     assert gone({"waits"})
     os.write(pipe[1], b"x")
     assert settled(lambda: gone({"reads"}))
+
+
+def test_waiting_a_little_again_and_again(pipe: tuple[int, int]) -> None:
+    """Each return is a sign of life, and yet the run would go on for hours."""
+    rounds: list[int] = []
+
+    def polls(state: Any) -> None:
+        while not select.select([pipe[0]], [], [], 0.02)[0]:
+            with state:
+                rounds.append(1)
+
+    execution = run(threading.Lock, [polls, nothing], watchdog_s=PATIENCE_S)
+    (sentence,) = execution.uncontrolled
+    assert sentence.startswith("polls keeps the run waiting: it took only ")
+    assert "`while not select.select(" in sentence
+    assert len(rounds) > 5
+    assert not execution.complaints
+    os.write(pipe[1], b"x")
+    assert settled(lambda: gone({"polls"}))
+
+
+class Looks:
+    """A watchdog with a patience of 2 s, and what it sees."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = self.cpu_s = 0.0
+        monkeypatch.setattr(raw, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(raw, "process_time", lambda: self.cpu_s)
+        self._watch = Watchdog(2.0, lambda _: True)
+        # Nobody runs: whom it would name is not of interest here.
+        self._run: Any = SimpleNamespace(points=0, progress=0, decisions=[], running=None)
+
+    def until_given_up(self, *, step_every_s: float, cpu: float, most_s: float = 300.0) -> float:
+        """Real seconds until it gives the run up; infinite if it does not."""
+        while self.now_s < most_s:
+            self.now_s += 0.05
+            self.cpu_s += 0.05 * cpu
+            self._run.points = int(self.now_s / step_every_s)
+            if self._watch(self._run):
+                return self.now_s
+        return math.inf
+
+    def after_a_pause(self, seconds: float) -> bool:
+        """Whether it gives up a run that stood still, as it did itself."""
+        self.now_s += seconds
+        return self._watch(self._run)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    return Looks(monkeypatch)
+
+
+def test_who_takes_no_step_is_given_up(looks: Looks) -> None:
+    assert looks.until_given_up(step_every_s=1e9, cpu=1.0) == pytest.approx(2.0, abs=0.2)
+
+
+def test_who_mostly_waits_is_given_up_later(looks: Looks) -> None:
+    assert looks.until_given_up(step_every_s=1.0, cpu=0.01) == pytest.approx(10.0, abs=0.2)
+
+
+def test_who_computes_has_more_time(looks: Looks) -> None:
+    """Also on a machine that others use as well."""
+    assert looks.until_given_up(step_every_s=1.0, cpu=0.3) == pytest.approx(60.0, abs=0.5)
+
+
+def test_who_goes_on_may_go_on(looks: Looks) -> None:
+    assert looks.until_given_up(step_every_s=0.01, cpu=0.01) == math.inf
+
+
+def test_a_machine_that_stood_still_is_nobodys_fault(looks: Looks) -> None:
+    looks.until_given_up(step_every_s=1.0, cpu=1.0, most_s=1.0)
+
+    assert not looks.after_a_pause(3600.0)
 
 
 class TestThreadsOutside:
