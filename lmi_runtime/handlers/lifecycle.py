@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from lmi_runtime._sync import Lock
+from lmi_runtime import _sync
 
 __all__ = ["on_shutdown", "run_shutdown_hooks"]
 
 F = TypeVar("F", bound=Callable[[], Any])
 
 _log = logging.getLogger(__name__)
-_lock = Lock()
-_hooks: list[Callable[[], Any]] = []  # guarded by _lock
+_lock = _sync.ProcessWide(lambda: _sync.Lock())
+_hooks = _sync.ProcessWide[list[Callable[[], Any]]](list)  # guarded by _lock
 
 
 def on_shutdown(function: F) -> F:
@@ -30,8 +30,8 @@ def on_shutdown(function: F) -> F:
 
     Thread safety: from any thread, at any time before the process is asked to stop.
     """
-    with _lock:
-        _hooks.append(function)
+    with _lock():
+        _hooks().append(function)
     return function
 
 
@@ -48,9 +48,10 @@ async def run_shutdown_hooks(budget_s: float) -> None:
 
     Thread safety: loop thread only.
     """
-    with _lock:
-        waiting = _hooks[::-1]
-        _hooks.clear()
+    with _lock():
+        hooks = _hooks()
+        waiting = hooks[::-1]
+        hooks.clear()
     with anyio.move_on_after(budget_s) as scope:
         while waiting:
             await _run(waiting[0])

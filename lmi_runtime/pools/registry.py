@@ -61,7 +61,7 @@ class Closable(Protocol):
 
 # In order of opening; the value keeps the key's referent alive, or is None. Without a lock: a
 # finalizer may come in at any place, and each operation on a dict is atomic.
-_opened: dict[weakref.ref[Closable], Closable | None] = {}
+_opened = _sync.ProcessWide[dict[weakref.ref[Closable], Closable | None]](dict)
 
 
 def register(closable: Closable, *, hold: bool = False) -> None:
@@ -76,7 +76,7 @@ def register(closable: Closable, *, hold: bool = False) -> None:
     Thread safety: from any thread; also from finalizers.
     """
     forget(closable)
-    _opened[weakref.ref(closable, _drop)] = closable if hold else None
+    _opened()[weakref.ref(closable, _drop)] = closable if hold else None
 
 
 def forget(closable: Closable) -> None:
@@ -85,7 +85,7 @@ def forget(closable: Closable) -> None:
 
     Thread safety: from any thread; also from finalizers.
     """
-    _opened.pop(weakref.ref(closable), None)
+    _opened().pop(weakref.ref(closable), None)
 
 
 async def close_everything(budget_s: float) -> None:
@@ -208,7 +208,7 @@ class _Closing:
 def _tell_late() -> None:
     # They stay registered, or dropping them now would finalize them on this thread.
     left = [
-        closable for reference in reversed(list(_opened)) if (closable := reference()) is not None
+        closable for reference in reversed(list(_opened())) if (closable := reference()) is not None
     ]
     if left:
         names = ", ".join(closable.name for closable in left)
@@ -216,9 +216,10 @@ def _tell_late() -> None:
 
 
 def _take_latest() -> Closable | None:
-    while _opened:
+    opened = _opened()
+    while opened:
         try:
-            reference, _ = _opened.popitem()
+            reference, _ = opened.popitem()
         except KeyError:  # a finalizer was faster
             return None
         if (closable := reference()) is not None:
@@ -227,15 +228,14 @@ def _take_latest() -> Closable | None:
 
 
 def _drop(reference: weakref.ref[Closable]) -> None:
-    _opened.pop(reference, None)
+    _opened().pop(reference, None)
 
 
 def _forget_all_in_child() -> None:
     # What the parent opened is the parent's to close.
-    global _opened
-    if _opened:
-        leave_to_parent(_opened)
-    _opened = {}
+    if opened := _opened():
+        leave_to_parent(opened)
+    _opened.begin_anew()
 
 
 os.register_at_fork(after_in_child=_forget_all_in_child)

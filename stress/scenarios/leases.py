@@ -9,7 +9,7 @@ from typing import Any
 
 from lmi_runtime import _sync
 from lmi_runtime.errors import PoolClosed, PoolTimeout
-from lmi_runtime.pools import Connector, Pool, lease, registry
+from lmi_runtime.pools import Connector, Pool, lease
 from lmi_runtime.pools.core import Orders
 from lmi_runtime.stress.oracles.linearizability import History, linearizable, model_of, recorded
 from stress.scenarios.scenario import Budget, Scenario, State
@@ -63,7 +63,6 @@ def _pool(opened: int = 1, **options: Any) -> Callable[[], State]:
 
     def setup() -> State:
         lease._now = _clock  # the one that was there at import is not under control
-        registry._opened = {}
         state = State()
         state.connections, state.got, state.missed = [], [], []
         connector = Connector(open=lambda: Connection(state), close=Connection.close)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lmi_runtime import _sync
 from lmi_runtime.handlers import lifecycle
 from lmi_runtime.model import Invocation
 from lmi_runtime.supervisor.ledger import SharedLedger
@@ -15,8 +14,6 @@ def shutdown_hooks() -> Scenario:
     """Hooks registered by several threads are all kept."""
 
     def setup() -> State:
-        lifecycle._lock = _sync.Lock()  # the one made at import is not under control
-        lifecycle._hooks.clear()
         return State()
 
     def registers(state: State) -> None:
@@ -24,8 +21,7 @@ def shutdown_hooks() -> Scenario:
             lifecycle.on_shutdown(lambda: None)
 
     def all_once(state: State) -> None:
-        hooks = lifecycle._hooks[:]
-        lifecycle._hooks.clear()
+        hooks = lifecycle._hooks()
         assert len(set(hooks)) == 4, hooks
 
     return Scenario(setup, (registers, registers), all_once, ("lmi_runtime.handlers.lifecycle",))

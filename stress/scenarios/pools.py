@@ -10,7 +10,7 @@ from typing import Any
 from lmi_runtime import _sync
 from lmi_runtime.context import set_worker_loop
 from lmi_runtime.errors import PoolClosed, ReentrantLoad
-from lmi_runtime.pools import once, registry
+from lmi_runtime.pools import registry
 from lmi_runtime.pools.resources import resource
 from stress.scenarios.loops import repeatable
 from stress.scenarios.scenario import Budget, Scenario, State
@@ -27,8 +27,6 @@ _WATCHED = ("lmi_runtime.pools.once", "lmi_runtime.pools.resources", "lmi_runtim
 
 
 def _nothing_open() -> State:
-    once._lock = _sync.RLock()  # the one made at import is not under control
-    registry._opened = {}
     state = State()
     state.log = []
     state.seen = []
@@ -66,7 +64,7 @@ def resource_closed_while_opened() -> Scenario:
         assert state.log in ([], ["open", "close"]), state.log
         assert set(state.seen) <= {"value", "PoolClosed"}, state.seen
         assert len(state.seen) == 2
-        assert (registry._opened, state.thing._once.cells) == ({}, {})
+        assert (registry._opened(), state.thing._once.cells) == ({}, {})
 
     return Scenario(setup, (_asks, _asks, closes), closed_once, _WATCHED)
 
@@ -146,7 +144,7 @@ def _on_a_loop(state: State, *askers: Callable[[], Any]) -> Callable[[], Any]:
 
 def _closed_once(state: State) -> None:
     assert state.log in ([], ["open", "close"]), state.log
-    assert (registry._opened, state.thing._once.cells) == ({}, {})
+    assert (registry._opened(), state.thing._once.cells) == ({}, {})
 
 
 def resource_left_by_tasks() -> Scenario:

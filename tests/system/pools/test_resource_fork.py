@@ -183,7 +183,7 @@ def thing():
     return os.getpid()
 
 def hold():
-    with once._lock:
+    with once._lock():
         held.set()
         gate.wait(15)
 

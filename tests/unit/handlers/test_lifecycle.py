@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from lmi_runtime import _sync
 from lmi_runtime.handlers import lifecycle, on_shutdown, run_shutdown_hooks
 
 pytestmark = pytest.mark.anyio
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def _no_hooks_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lifecycle, "_hooks", [])
+    monkeypatch.setattr(lifecycle, "_hooks", _sync.ProcessWide(list))
 
 
 async def test_hooks_run_latest_first_and_once() -> None:

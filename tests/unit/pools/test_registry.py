@@ -30,7 +30,7 @@ Log = pytest.LogCaptureFixture
 
 @pytest.fixture(autouse=True)
 def nothing_open(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(registry, "_opened", {})
+    monkeypatch.setattr(registry, "_opened", _sync.ProcessWide(dict))
 
 
 class Door:
@@ -298,7 +298,7 @@ class Model:
 )
 def test_order_is_that_of_the_last_opening(steps: list[tuple[str, str]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "_opened", {})
+        patch.setattr(registry, "_opened", _sync.ProcessWide(dict))
         model = Model()
         for step, name in steps:
             if step in {"register", "hold"}:

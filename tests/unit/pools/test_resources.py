@@ -43,7 +43,7 @@ PLENTY_S = 10.0
 
 @pytest.fixture(autouse=True)
 def nothing_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "_opened", {})
+    monkeypatch.setattr(registry, "_opened", _sync.ProcessWide(dict))
     yield
     set_worker_loop(None)
 
@@ -554,7 +554,7 @@ def test_a_half_opened_generator_cleans_up_after_itself() -> None:
     with pytest.raises(ConnectionError):
         thing()
     assert log == ["cleaned"]
-    assert registry._opened == {}
+    assert registry._opened() == {}
 
 
 def test_a_generator_has_to_yield() -> None:
@@ -865,7 +865,7 @@ def test_closed_while_it_opens_it_is_closed_as_soon_as_it_is_open() -> None:
     gate.set()
 
     assert closed.wait(LIMIT_S)
-    assert registry._opened == {}
+    assert registry._opened() == {}
 
 
 @pytest.mark.anyio
@@ -894,7 +894,7 @@ async def test_closed_while_a_task_opens_it() -> None:
     gate.set()
     with anyio.fail_after(LIMIT_S):
         await closed.wait()
-    assert registry._opened == {}
+    assert registry._opened() == {}
 
 
 @pytest.mark.anyio
@@ -980,7 +980,7 @@ def test_when_a_loop_ends_what_it_opened_is_closed_and_the_next_opens_anew(backe
     assert log == ["open", "close"] * 2
     assert values[0] is not values[1]
     assert not thing.opened
-    assert registry._opened == {}
+    assert registry._opened() == {}
 
 
 def test_what_a_closed_loop_left_open_is_abandoned_with_a_word(caplog: Log) -> None:
