@@ -40,14 +40,15 @@ class Holder(Protocol):
 
 class _Place:
     """
-    A holder that is no request.
+    A holder that is no request, or a part of one.
 
     Thread safety: from any thread. The lock is re-entrant: a factory may ask for other things.
     """
 
-    __slots__ = ("_kept", "_lock")
+    __slots__ = ("_kept", "_lock", "request")
 
-    def __init__(self) -> None:
+    def __init__(self, request: context.Request | None = None) -> None:
+        self.request = request
         self._lock = _sync.RLock()
         self._kept: dict[object, Any] = {}  # guarded by _lock
 
@@ -103,12 +104,16 @@ class Scope:
 
     def holder(self) -> Holder:
         """The innermost block that is open here, or what `holder` gives."""
-        return self._place.get() or holder()
+        place = self._place.get()
+        # A thread that outlives its request, and has none any more, is not in its block either.
+        if place is not None and place.request is context.peek():
+            return place
+        return holder()
 
     @contextmanager
     def opened(self) -> Iterator[Holder]:
         """Give the block a place of its own."""
-        place = _Place()
+        place = _Place(context.peek())
         token = self._place.set(place)
         try:
             yield place

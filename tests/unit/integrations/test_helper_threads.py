@@ -16,6 +16,7 @@ from lmi_runtime import current, spawn_thread
 from lmi_runtime.context import enter, peek
 from lmi_runtime.errors import NoActiveRequest
 from lmi_runtime.integrations.helper_threads import carry_requests
+from lmi_runtime.integrations.scopes import Scope
 from tests.support.crowd import ThreadCrowd, request_of
 
 
@@ -72,6 +73,29 @@ def test_a_thread_that_outlives_its_request_serves_none() -> None:
     answered.set()
     thread.join()
     assert [request and request.request_id for request in seen] == ["request-0", None]
+
+
+def test_a_thread_that_outlives_its_request_is_out_of_its_scopes() -> None:
+    answered = threading.Event()
+    scope = Scope("block")
+    seen: list[Any] = []
+
+    def stay() -> None:
+        seen.append(scope.holder())
+        answered.wait(10)
+        seen.append(scope.holder())
+
+    def handle(_: int) -> tuple[object, threading.Thread]:
+        with scope.opened() as place:
+            thread = threading.Thread(target=stay)
+            thread.start()
+        return place, thread
+
+    [(place, thread)] = ThreadCrowd(1).serve(handle)
+    answered.set()
+    thread.join()
+    assert seen[0] is place
+    assert seen[1] is not place
 
 
 def test_a_thread_that_was_started_on_purpose_keeps_its_request() -> None:
