@@ -29,7 +29,14 @@ def _powertools(utility: str, module: str, made_by: str) -> Change:
     return Change(utility, f"{POWERTOOLS_PACKAGE}.{module}", f"{_OURS}.powertools.{made_by}")
 
 
-POWERTOOLS: tuple[Change, ...] = ()
+POWERTOOLS: tuple[Change, ...] = (
+    _powertools(
+        "Idempotency", "utilities.idempotency.persistence.base", "idempotency:isolate_stores"
+    ),
+    _powertools("Idempotency", "utilities.idempotency.config", "idempotency:isolate_configs"),
+    _powertools("Idempotency", "utilities.idempotency.base", "idempotency:isolate_calls"),
+    _powertools("Idempotency", "utilities.idempotency.idempotency", "idempotency:see_invocations"),
+)
 
 XRAY: tuple[Change, ...] = ()
 
