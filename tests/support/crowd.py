@@ -45,12 +45,12 @@ class LambdaContext:
 
 
 def request_of(number: int) -> Request:
-    """Request number so and so; its trace id and tenant are its own too."""
+    """Request number so and so. Its trace and tenant are its own too; no id is zero: zero is none."""
     return Request(
         Invocation(
             request_id=f"request-{number}",
             function_arn=f"arn:aws:lambda:eu-west-1:123456789012:function:f{number}",
-            trace_id=f"Root=1-67891233-{number:024x};Parent={number:016x};Sampled=1",
+            trace_id=f"Root=1-67891233-{number + 1:024x};Parent={number + 1:016x};Sampled=1",
             tenant_id=f"tenant-{number}",
         ),
     )
