@@ -30,6 +30,12 @@ def _powertools(utility: str, module: str, made_by: str) -> Change:
 
 
 POWERTOOLS: tuple[Change, ...] = (
+    _powertools("Logger", "logging.formatter", "logger_keys:make_formatter_safe"),
+    _powertools("Logger", "logging.logger", "logger:make_logger_safe"),
+    _powertools("Logger sampling", "logging.logger", "logger_levels:make_sampling_safe"),
+    _powertools("Logger buffering", "logging.buffer.cache", "logger_buffer:make_cache_safe"),
+    _powertools("Logger buffering", "logging.logger", "logger_buffer:make_buffer_safe"),
+    _powertools("Logger for other libraries", "logging.utils", "logger:make_utils_safe"),
     _powertools(
         "Idempotency", "utilities.idempotency.persistence.base", "idempotency:isolate_stores"
     ),
@@ -40,4 +46,9 @@ POWERTOOLS: tuple[Change, ...] = (
 
 XRAY: tuple[Change, ...] = ()
 
-BOTOCORE: tuple[Change, ...] = ()
+BOTOCORE: tuple[Change, ...] = (
+    Change("trace headers", "botocore.handlers", f"{_OURS}.boto.headers:follow_requests"),
+    Change("sessions", "botocore.session", f"{_OURS}.boto.sessions:make_one_at_a_time"),
+    Change("default session", "boto3", f"{_OURS}.boto.sessions:share_default_session"),
+    Change("S3 transfers", "s3transfer.futures", f"{_OURS}.boto.transfers:carry_requests"),
+)

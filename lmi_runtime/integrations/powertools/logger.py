@@ -1,0 +1,190 @@
+"""powertools' Logger: made once whoever makes it, and its decorator around any handler."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from types import ModuleType
+from typing import Any
+
+from lmi_runtime import _sync
+from lmi_runtime.integrations.calls import is_async, request_for
+from lmi_runtime.integrations.patching import Swaps
+from lmi_runtime.integrations.powertools.logger_buffer import kept_lines
+from lmi_runtime.integrations.powertools.logger_formatters import look_at
+from lmi_runtime.integrations.powertools.logger_keys import KEYS, for_everybody
+
+__all__ = ["make_logger_safe", "make_utils_safe"]
+
+_setting_up = _sync.ProcessWide(_sync.RLock)
+_asking = _sync.ProcessWide(_sync.Lock)
+
+
+def make_logger_safe(module: ModuleType, swaps: Swaps) -> None:
+    """
+    Change ``logging.logger``.
+
+    Raises:
+        Unexpected: It is not what this was written for.
+    """
+    logger = module.Logger
+    set_up = swaps.function(logger, "_init_logger", "self, formatter_options, log_level, **kwargs")
+    decorator = swaps.function(logger, "inject_lambda_context", "self, lambda_handler")
+    is_cold_start = swaps.function(module, "_is_cold_start", "")
+
+    swaps.put(logger, "_init_logger", _set_up_once(set_up))
+    swaps.put(logger, "inject_lambda_context", _around_any_handler(decorator))
+    swaps.put(module, "_is_cold_start", _one_at_a_time(is_cold_start))
+    for existing in _existing(module):
+        look_at(existing)
+
+
+def make_utils_safe(module: ModuleType, swaps: Swaps) -> None:
+    """
+    Change ``logging.utils``.
+
+    Raises:
+        Unexpected: It is not what this was written for.
+    """
+    configure = swaps.function(module, "_configure_logger", "source_logger, logger, level")
+
+    @functools.wraps(configure)
+    def configuring(source_logger: Any, *args: Any, **kwargs: Any) -> None:
+        formatter = source_logger.registered_formatter
+        before = vars(formatter).get(KEYS, {})
+        with _setting_up(), for_everybody():
+            configure(source_logger, *args, **kwargs)
+        after = vars(formatter).get(KEYS, {})
+        # The request that had it done has keys of its own already.
+        formatter.append_keys(**{key: after[key] for key in after if key not in before})
+
+    swaps.put(module, "_configure_logger", configuring)
+
+
+def _set_up_once(set_up: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(set_up)
+    def setting_up(self: Any, *args: Any, **kwargs: Any) -> None:
+        with _setting_up(), for_everybody():
+            set_up(self, *args, **kwargs)
+            handlers = self._logger.handlers
+            if not self.child and handlers and self.logger_handler.formatter is None:
+                # Another thread has set it up since this one made a handler for it.
+                self.logger_handler = handlers[0]
+        if not self.child:
+            look_at(self.logger_handler.formatter)
+
+    return setting_up
+
+
+def _existing(module: ModuleType) -> Iterator[Any]:
+    """Formatters of the loggers that were made before this."""
+    manager = module.logging.root.manager
+    for logger in list(manager.loggerDict.values()):
+        handler = getattr(logger, "powertools_handler", None)
+        if handler is not None:
+            yield handler.formatter
+
+
+def _one_at_a_time(function: Callable[[], bool]) -> Callable[[], bool]:
+    @functools.wraps(function)
+    def asking() -> bool:
+        with _asking():
+            return function()
+
+    return asking
+
+
+def _around_any_handler(decorator: Callable[..., Any]) -> Callable[..., Any]:
+    """The decorator, which opens a request where there is none, and waits for what it decorates."""
+    signature = inspect.signature(decorator)
+
+    @functools.wraps(decorator)
+    def inject_lambda_context(self: Any, lambda_handler: Any = None, *args: Any, **kw: Any) -> Any:
+        decorated = decorator(self, lambda_handler, *args, **kw)
+        if lambda_handler is None:
+            return decorated
+        given = signature.bind(self, lambda_handler, *args, **kw).arguments
+        call = _Call(self, decorated, bool(given.get("flush_buffer_on_uncaught_error")))
+        return functools.wraps(lambda_handler)(call.of_kind(lambda_handler))
+
+    return inject_lambda_context
+
+
+class _Call:
+    """
+    Calls of a decorated handler.
+
+    Powertools' own decorator does what comes before the handler, whatever that is. What comes
+    after, it does as soon as a coroutine or generator has been made; so for these it is done here,
+    when they have ended.
+    """
+
+    def __init__(self, logger: Any, decorated: Callable[..., Any], flushes: bool) -> None:
+        self._logger = logger
+        self._decorated = decorated
+        self._flushes = flushes
+
+    def of_kind(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """A function like `handler`: plain, or one of those that only begin when it is called."""
+        inner = inspect.unwrap(handler)
+        if inspect.isasyncgenfunction(inner):
+            return self._async_generator()
+        if inspect.isgeneratorfunction(inner):
+            return self._generator()
+        return self._coroutine() if is_async(handler) else self._plain()
+
+    def _plain(self) -> Callable[..., Any]:
+        def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
+            with request_for(_unwrapped(context)):
+                return self._decorated(event, context, *args, **kwargs)
+
+        return call
+
+    def _coroutine(self) -> Callable[..., Any]:
+        async def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
+            with request_for(_unwrapped(context)), self._afterwards():
+                return await self._begun(event, context, *args, **kwargs)
+
+        return call
+
+    def _generator(self) -> Callable[..., Any]:
+        def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
+            with request_for(_unwrapped(context)), self._afterwards():
+                return (yield from self._begun(event, context, *args, **kwargs))
+
+        return call
+
+    def _async_generator(self) -> Callable[..., Any]:
+        async def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            with request_for(_unwrapped(context)), self._afterwards():
+                async with aclosing(self._begun(event, context, *args, **kwargs)) as parts:
+                    async for part in parts:
+                        yield part
+
+        return call
+
+    def _begun(self, *args: Any, **kwargs: Any) -> Any:
+        with kept_lines():
+            return self._decorated(*args, **kwargs)
+
+    @contextmanager
+    def _afterwards(self) -> Iterator[None]:
+        try:
+            yield
+        except GeneratorExit:
+            raise  # whoever reads has had enough: that is no error
+        except BaseException:
+            if self._flushes:
+                self._logger.flush_buffer()
+            raise
+        finally:
+            self._logger.clear_buffer()
+
+
+def _unwrapped(lambda_context: Any) -> Any:
+    """A durable function's context holds the one that tells of the invocation."""
+    if hasattr(lambda_context, "state") and hasattr(lambda_context, "lambda_context"):
+        return lambda_context.lambda_context
+    return lambda_context
