@@ -42,6 +42,16 @@ POWERTOOLS: tuple[Change, ...] = (
     _powertools("Idempotency", "utilities.idempotency.config", "idempotency:isolate_configs"),
     _powertools("Idempotency", "utilities.idempotency.base", "idempotency:isolate_calls"),
     _powertools("Idempotency", "utilities.idempotency.idempotency", "idempotency:see_invocations"),
+    _powertools("Metrics", "metrics.provider.base", "metrics:isolate_providers"),
+    _powertools("Metrics", "metrics.base", "metrics:isolate_managers"),
+    _powertools(
+        "Metrics", "metrics.provider.cloudwatch_emf.cloudwatch", "metrics:isolate_cloudwatch"
+    ),
+    _powertools("Metrics", "metrics.metrics", "metrics:isolate_metrics"),
+    _powertools("DatadogMetrics", "metrics.provider.datadog.datadog", "metrics:isolate_datadog"),
+    _powertools(
+        "DatadogMetrics", "metrics.provider.datadog.metrics", "metrics:isolate_datadog_metrics"
+    ),
 )
 
 XRAY: tuple[Change, ...] = ()
