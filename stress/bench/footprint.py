@@ -28,7 +28,17 @@ from stress.bench.contest.machine import describe
 from stress.bench.contest.tables import render_targets
 from stress.bench.contest.tally import at_most
 
-__all__ = ["Cost", "Module", "Python", "main", "pack", "parse_import_times", "rooms_of", "slowest"]
+__all__ = [
+    "Cost",
+    "Module",
+    "Python",
+    "main",
+    "pack",
+    "parse_import_times",
+    "rooms_of",
+    "slowest",
+    "time_codes",
+]
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _IMPORT = "import lmi_runtime, lmi_runtime.pools, lmi_runtime.caches"
@@ -58,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         python = Python(Path(folder))
-        bare, importing = time_imports(python, arguments.rounds)
+        bare, importing = time_codes(python, arguments.rounds, "pass", _IMPORT)
         modules = parse_import_times(python.run("-X", "importtime", "-c", _IMPORT))
     import_ms = importing.wall_ms - bare.wall_ms
     rooms, wheel_bytes, how = weigh()
@@ -132,18 +142,16 @@ class Cost:
     cpu_ms: float
 
 
-def time_imports(python: Python, rounds: int) -> tuple[Cost, Cost]:
-    """What a process costs that imports nothing, and one that imports us."""
-    kinds = ("pass", _IMPORT)
-    costs: dict[str, list[Cost]] = {kind: [] for kind in kinds}
+def time_codes(python: Python, rounds: int, *codes: str) -> list[Cost]:
+    """What processes cost that run each of these, taking turns."""
+    costs: dict[str, list[Cost]] = {code: [] for code in codes}
     # Once each without counting: byte code is written, files come into memory.
     for number in range(rounds + 1):
-        for kind in kinds:
-            cost = _cost(python, kind)
+        for code in codes:
+            cost = _cost(python, code)
             if number:
-                costs[kind].append(cost)
-    bare, importing = (_median(costs[kind]) for kind in kinds)
-    return bare, importing
+                costs[code].append(cost)
+    return [_median(costs[code]) for code in codes]
 
 
 def _cost(python: Python, code: str) -> Cost:
