@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from lmi_runtime import _sync
+from lmi_runtime.pools import Pool
+from lmi_runtime.pools.keeper import keeper
 from lmi_runtime.stress.control import controlled
 from tests.unit.stress.control.tries import holds, run
 
@@ -73,3 +75,23 @@ def test_a_lock_that_was_there_before_is_under_control() -> None:
 
     assert report.coverage.schedules > 1
     assert not lock().acquire(blocking=False)
+
+
+def test_what_looks_after_pools_is_in_the_run_it_is_needed_in() -> None:
+    """Also in the second, although it ended in the middle of the first."""
+    kept: list[tuple[bool, bool]] = []
+    before: Pool[object] = Pool(object, max_size=1)
+    with before.lease():  # and with the thread that looks after this one going on
+        pass
+
+    def leases(pool: Pool[object]) -> None:
+        with pool.lease():
+            kept.append((keeper() is pool._engine.keeper, keeper() is before._engine.keeper))
+
+    runs = [run(lambda: Pool(object, max_size=1), [leases, leases]) for _ in range(2)]
+
+    assert [each.uncontrolled for each in runs] == [(), ()]
+    assert runs[0].threads == runs[1].threads == 4  # one opens, one looks after it
+    assert runs[0].decisions == runs[1].decisions
+    before.close()
+    assert kept == [(True, False)] * 4
