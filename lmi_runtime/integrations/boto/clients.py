@@ -1,14 +1,17 @@
 """
 One boto3 client for each service in a worker, whoever asks, from whichever thread.
 
-Making a client reads megabytes of service descriptions and is not safe in several threads at once;
-using one is. So each is made once, by one thread at a time, and shared.
+Making a client reads megabytes of service descriptions, and a session makes one at a time; using
+a client is safe for all at once. So each is made once, and shared.
+
+All are made of one session, one after the other: it is the parsing of descriptions that takes the
+time, which threads would not share between them, and what sessions read they keep, each for itself.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Hashable
+import logging
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import boto3  # type: ignore[import-untyped]
@@ -16,13 +19,17 @@ from botocore.config import Config  # type: ignore[import-untyped]
 
 from lmi_runtime import _sync, context
 from lmi_runtime.errors import PoolTimeout
-from lmi_runtime.pools import Budget, Permit, registry
-from lmi_runtime.pools.inherited import leave_to_parent
+from lmi_runtime.integrations.boto.deadlines import bounded
+from lmi_runtime.integrations.boto.keys import config_key, options_key
+from lmi_runtime.integrations.boto.sessions import LEAST_CONNECTIONS, turn
+from lmi_runtime.pools import Budget, Permit, Resource
 
-__all__ = ["client"]
+__all__ = ["aclient", "client"]
 
-_LEAST_CONNECTIONS = 10  # what botocore keeps by default, and what its file transfers use
+logger = logging.getLogger("lmi_runtime.integrations")
+
 _TIMEOUT_S = 30.0
+_SLOW_S = 0.05
 
 
 def client(
@@ -30,20 +37,31 @@ def client(
     *,
     region: str | None = None,
     config: Config | None = None,
+    session: boto3.session.Session | None = None,
     budget: Budget | None = None,
     **options: Any,
 ) -> Any:
     """
-    This worker's client of an AWS service: the same object for the same arguments.
+    This worker's client of an AWS service: the same object for equal arguments.
 
     It keeps a connection for each invocation that this worker serves at once, and at least ten,
     so that none is discarded after one use. `config` has the last word on that, and on
-    everything else; TCP keep-alive is on unless it says otherwise.
+    everything else; TCP keep-alive is on unless it says otherwise. Its calls end with the deadline
+    of the request that makes them; see `bounded`. It is closed when the worker stops.
+
+    In an event loop this blocks until the client is made, the first time: await `aclient` there,
+    or call it where the function is imported.
+
+    There is no such thing for boto3's resources, because they are not made for several threads.
+    Use clients, or make a resource of your own for each request.
 
     Args:
         service: As boto3 names it, such as ``dynamodb``.
         region: As boto3's `region_name`.
-        config: Compared by identity: pass the same object for the same client.
+        config: Compared by value.
+        session: Makes the client; for another profile or role than the function's own. Every
+            session that comes here stays: give it few, not one for each request. By default, one
+            session makes all; it is not boto3's default session.
         budget: A `ConnectionBudget`. The client takes a permit for each connection that it may
             keep, and keeps the permits until it is closed. It cannot tell how many it has open,
             so this is its share, not a count; and there is no least of ten then. Beyond its
@@ -51,28 +69,75 @@ def client(
         options: More of what boto3's `Session.client` takes, hashable.
 
     Raises:
-        PoolTimeout: The budget has not so many permits free, for 30 seconds or until the current
-            request's deadline.
+        LoadTimeout: It was not made before the current request's deadline. The making goes on,
+            for whoever asks next.
+        PoolTimeout: The budget had not so many permits free for 30 seconds.
         botocore.exceptions.BotoCoreError: There is no such service, or its region is unknown.
 
-    Thread safety: from any thread; so is the client. A forked child makes clients of its own.
+    Thread safety: from any thread, and one of them makes it; so is the client. A forked child
+    makes clients of its own.
     """
-    key = (service, region, config, budget, *sorted(options.items()))
-    made = _clients.get(key)
-    if made is None:
-        merged = _config(config, budget)
+    return _maker(service, region, config, session, budget, options)()
+
+
+async def aclient(
+    service: str,
+    *,
+    region: str | None = None,
+    config: Config | None = None,
+    session: boto3.session.Session | None = None,
+    budget: Budget | None = None,
+    **options: Any,
+) -> Any:
+    """The same as `client`, and the same object; the event loop goes on while it is made."""
+    return await _maker(service, region, config, session, budget, options).aget()
+
+
+def _maker(
+    service: str,
+    region: str | None,
+    config: Config | None,
+    session: Any,
+    budget: Budget | None,
+    options: dict[str, Any],
+) -> _Maker:
+    key = (service, region, config_key(config), session, budget, options_key(options))
+    makers = _makers()
+    maker = makers.get(key)
+    if maker is not None:
+        return maker
+    merged = _config(config, budget)
+
+    def make() -> Iterator[Any]:
         permits = _reserve(budget, merged.max_pool_connections)
-        made = _make(
-            key,
-            permits,
-            lambda session: session.client(service, region_name=region, config=merged, **options),
-        )
-    return made.client
+        try:
+            chosen = session or _session()
+            with turn(chosen._session):
+                made = chosen.client(service, region_name=region, config=merged, **options)
+            yield bounded(made)
+            made.close()
+        finally:
+            _give_back(permits)
+
+    make.__qualname__ = f"boto.client({service!r})"
+    return makers.setdefault(key, _Maker(make))
+
+
+class _Maker(Resource[Any]):
+    """A client that is made when it is first asked for."""
+
+    def _tell_if_slow(self, took_s: float) -> None:
+        if took_s > _SLOW_S:
+            logger.warning(
+                "%s blocked the event loop for %.0f ms; `await boto.aclient(...)` would not.",
+                self._once.name,
+                took_s * 1000,
+            )
 
 
 def _config(config: Config | None, budget: Budget | None) -> Config:
     slots = context.worker().slots
-    kept = slots if budget is not None else max(_LEAST_CONNECTIONS, slots)
+    kept = slots if budget is not None else max(LEAST_CONNECTIONS, slots)
     ours = Config(max_pool_connections=kept, tcp_keepalive=True)
     return ours if config is None else ours.merge(config)
 
@@ -80,7 +145,7 @@ def _config(config: Config | None, budget: Budget | None) -> Config:
 def _reserve(budget: Budget | None, count: int) -> list[Permit]:
     if budget is None:
         return []
-    give_up_at_s = min(_sync.monotonic() + _TIMEOUT_S, context.deadline_s())
+    give_up_at_s = _sync.monotonic() + _TIMEOUT_S
     permits: list[Permit] = []
     while len(permits) < count:
         permit = budget.acquire(lambda: _sync.monotonic() >= give_up_at_s)
@@ -96,53 +161,7 @@ def _give_back(permits: list[Permit]) -> None:
         permit.release()
 
 
-def _make(key: Hashable, permits: list[Permit], make: Callable[[Any], Any]) -> _Client:
-    global _session
-    try:
-        with _lock:
-            made = _clients.get(key)
-            if made is None:
-                _session = _session or boto3.session.Session()
-                made = _clients[key] = _Client(key, make(_session), permits)
-                registry.register(made, hold=True)
-    except BaseException:
-        _give_back(permits)
-        raise
-    if made.permits is not permits:  # another thread was first
-        _give_back(permits)
-    return made
-
-
-class _Client:
-    """Thread safety: constant; closed once, when the process stops."""
-
-    home = None
-
-    def __init__(self, key: Hashable, client: Any, permits: list[Permit]) -> None:
-        self.client = client
-        self.permits = permits
-        self.name = f"client of {client.meta.service_model.service_name}"
-        self._key = key
-
-    def close_now(self, budget_s: float) -> None:
-        """Let go of its connections and permits; who asks again gets a new one."""
-        _clients.pop(self._key, None)
-        self.client.close()
-        _give_back(self.permits)
-
-
-_lock = _sync.Lock()
-_session: Any = None  # guarded by _lock
-_clients: dict[Hashable, _Client] = {}
-"""Written under _lock, except for single operations that take something out."""
-
-
-def _begin_anew() -> None:
-    # The parent's connections stay the parent's. Whoever held the lock is not here.
-    global _lock, _session, _clients
-    leave_to_parent((_session, _clients))
-    _lock, _session, _clients = _sync.Lock(), None, {}
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew)
+# Neither is begun anew in a child: a resource sees to that, and a session has no connections.
+_session = _sync.ProcessWide(boto3.session.Session)
+_makers = _sync.ProcessWide[dict[Hashable, _Maker]](dict)
+"""Of each key; added in one atomic step, and never taken out."""
