@@ -67,3 +67,16 @@ def test_request_scope_works_under_awslambdaric(share: Share) -> None:
 
     assert first.json()["seen"] == ["a"] * 4 + [["a", "a"]] * 3  # type: ignore[index]
     assert second.json()["seen"] == ["b"] * 4 + [["b", "b"]] * 3  # type: ignore[index]
+
+
+@pytest.mark.parametrize("handler", ["powertools_foreign.plain", "powertools_foreign.main"])
+def test_powertools_is_safe_under_awslambdaric(share: Share, handler: str) -> None:
+    """What one invocation sets is not there in the next, and async handlers are waited for."""
+    runtime = start_awslambdaric(share, handler)
+
+    for caller in ("a", "b", "c"):
+        reply = runtime.call({"caller": caller}, request_id=f"{handler}-{caller}")
+        assert reply.json() == {"left over": None, "request": f"{handler}-{caller}"}
+        runtime.wait_for(message="served", caller=caller, function_request_id=f"{handler}-{caller}")
+        runtime.wait_for(lambda record: record.get("orders") == [1.0])
+        runtime.wait_ready(2)
