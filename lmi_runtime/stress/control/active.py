@@ -78,7 +78,7 @@ def stage() -> Stage | None:
 
 
 def own_anew() -> None:
-    """Forget what a run has made; exploring thread only, before it and after it."""
+    """Forget what a run has made; exploring thread only, after it."""
     global _own
     _own = {}
 

@@ -61,7 +61,6 @@ def execute(program: Program, chooser: Chooser, options: RunOptions) -> Executio
         if options.backend == "trio" and not trio_host.inside():
             importlib.import_module("trio")
         replace_late()
-        own_anew()
         put_stage(Stage(0.0, seed=-1))
         count_anew()
         try:

@@ -2,7 +2,8 @@
 Where threads are, without the harness around them.
 
 Whoever has given the baton away may still be on its way to the place where it waits: the innermost
-frames of its thread are different in every run.
+frames of its thread are different in every run. A thread that has not begun yet, or has ended, is
+in the harness altogether.
 """
 
 from __future__ import annotations
@@ -21,16 +22,13 @@ _OWN = __file__.rpartition("/")[0]
 
 def current_frames() -> dict[int, FrameType]:
     """Stands in for `sys._current_frames`."""
-    here = caller()
     frames = raw.current_frames()
-    if here is None:
+    if caller() is None:
         return frames
-    # Nor does anybody know when a thread that was made is there, and when one that ended is gone.
-    lives = {actor.ident: actor.entered and not actor.done for actor in here[0].actors}
     return {
         ident: outside
         for ident, frame in frames.items()
-        if lives.get(ident, True) and (outside := _outside(frame)) is not None
+        if (outside := _outside(frame)) is not None
     }
 
 
