@@ -19,7 +19,8 @@ def test_a_cache_of_ones_own_does_not_load_what_a_shared_one_needs() -> None:
     code = (
         "import sys, anyio; others = sorted(sys.modules);"
         "import lmi_runtime.caches; before = sorted(sys.modules);"
-        "lmi_runtime.caches.SharedCache; print(*others); print(*before); print(*sorted(sys.modules))"
+        "lmi_runtime.caches.SharedCache;"
+        "print(*others); print(*before); print(*sorted(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
