@@ -17,7 +17,7 @@ from lmi_runtime.context import Request, enter
 from lmi_runtime.errors import ConfigurationError, UnsupportedMode
 from lmi_runtime.handlers import HandlerSpec, HttpHead, Style, load
 from lmi_runtime.integrations.safety import arm
-from lmi_runtime.model import Invocation, backend_from
+from lmi_runtime.model import Invocation, backend_from, is_made_safe
 from lmi_runtime.stress.control import controlled
 from lmi_runtime.stress.exploring import GranularityName, adjusted, granularities_of, report_of
 from lmi_runtime.stress.model import Report
@@ -116,7 +116,8 @@ def stress_handler(
     settings = _settings(options, replay, progress)
     root = os.fspath(task_root) if task_root is not None else os.getcwd()
     module = reference.rpartition(".")[0].replace("/", ".")
-    arm()  # as the runtime does
+    if is_made_safe(os.environ):
+        arm()  # as the runtime does
     with controlled(), Stage.set_up(module or reference, root) as stage:
         spec = _described(reference, root, stage)
         subject = _subject(reference, root, module, spec, options)

@@ -13,7 +13,7 @@ from lmi_runtime.model.outcome import (
     Success,
 )
 from lmi_runtime.model.ports import AnswerStream, Entry, EntryKind, InFlightLedger, RuntimeApi
-from lmi_runtime.model.settings import LogFormat, Mode, Settings, backend_from
+from lmi_runtime.model.settings import LogFormat, Mode, Settings, backend_from, is_made_safe
 
 __all__ = [
     "MAX_ERROR_BYTES",
@@ -35,4 +35,5 @@ __all__ = [
     "Streaming",
     "Success",
     "backend_from",
+    "is_made_safe",
 ]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from lmi_runtime.errors import ConfigurationError, InvalidConcurrency, UnsupportedMode
 
-__all__ = ["LogFormat", "Mode", "Settings", "backend_from"]
+__all__ = ["LogFormat", "Mode", "Settings", "backend_from", "is_made_safe"]
 
 
 class Mode(enum.Enum):
@@ -114,7 +114,7 @@ class Settings:
             memory_mb=_count(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
             backend=backend_from(environ),
             use_uvloop=_flag(environ, "LMI_UVLOOP"),
-            make_safe=_flag(environ, "LMI_MAKE_SAFE") is not False,
+            make_safe=is_made_safe(environ),
         )
 
 
@@ -168,6 +168,16 @@ def backend_from(environ: Mapping[str, str]) -> Literal["asyncio", "trio"]:
     if text == "trio":
         return "trio"
     raise ConfigurationError(f"LMI_BACKEND={text!r} is neither 'asyncio' nor 'trio'.")
+
+
+def is_made_safe(environ: Mapping[str, str]) -> bool:
+    """
+    Whether other people's libraries are changed to keep their state for each request.
+
+    Raises:
+        ConfigurationError: ``LMI_MAKE_SAFE`` is neither on nor off.
+    """
+    return _flag(environ, "LMI_MAKE_SAFE") is not False
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool | None:
