@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -15,7 +14,7 @@ import anyio.to_thread
 from botocore.client import BaseClient  # type: ignore[import-untyped]
 
 from lmi_runtime import _sync, context
-from lmi_runtime.integrations.boto.deadlines import bounded, late
+from lmi_runtime.integrations.boto.deadlines import bounded, bounded_by, late
 from lmi_runtime.integrations.boto.sessions import LEAST_CONNECTIONS
 
 __all__ = ["call"]
@@ -53,10 +52,15 @@ async def call(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """
     if inspect.iscoroutinefunction(function):
         raise TypeError(f"{_name(function)} blocks nothing: await it.")
-    left_s = context.deadline_s() - _sync.monotonic()
+    deadline_s = context.deadline_s()
+    left_s = deadline_s - _sync.monotonic()
     if left_s <= 0:
         raise late(_name(function))
-    work = partial(function, *args, **kwargs)
+
+    def work() -> T:
+        with bounded_by(deadline_s):
+            return function(*args, **kwargs)
+
     with anyio.move_on_after(None if math.isinf(left_s) else left_s):
         limiter = _limiter_of(getattr(function, "__self__", None))
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)

@@ -7,10 +7,12 @@ its own: never longer than the request has left. None is begun, and none waited 
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from urllib3 import Timeout
@@ -18,7 +20,7 @@ from urllib3 import Timeout
 from lmi_runtime import _sync, context
 from lmi_runtime.errors import DeadlineExceeded
 
-__all__ = ["bounded", "late"]
+__all__ = ["bounded", "bounded_by", "late"]
 
 logger = logging.getLogger("lmi_runtime.integrations")
 
@@ -26,6 +28,14 @@ T = TypeVar("T")
 
 _LEAST_S = 0.001  # urllib3 refuses 0
 _lock = _sync.ProcessWide(lambda: _sync.Lock())
+
+_until_s: ContextVar[float] = ContextVar("lmi_runtime.integrations.boto.until_s", default=math.inf)
+"""
+When the call that this code is a part of has to end.
+
+The request may end before: its deadline is nobody's then, and a call that nobody waits for any
+more would go on to its retries as if it had all the time there is.
+"""
 
 
 def bounded(client: T) -> T:
@@ -59,6 +69,21 @@ def bounded(client: T) -> T:
     return client
 
 
+@contextmanager
+def bounded_by(deadline_s: float) -> Iterator[None]:
+    """
+    Have the calls of bounded clients in the block end then, or earlier.
+
+    Args:
+        deadline_s: In seconds of the monotonic clock; infinite for no limit.
+    """
+    token = _until_s.set(min(deadline_s, _until_s.get()))
+    try:
+        yield
+    finally:
+        _until_s.reset(token)
+
+
 def late(what: str) -> DeadlineExceeded:
     """What is raised for a call that has not been answered in time."""
     return DeadlineExceeded(f"The request's deadline came before {what} was answered.")
@@ -79,7 +104,17 @@ def _bound(client: Any) -> None:
             pool = manager.pools.get(key)
             if pool is not None:
                 pool.__class__ = _bounded_pool(pool.__class__)
+    endpoint.make_request = _bounded_calls(endpoint.make_request)
     endpoint._event_emitter = _Events(emitter)
+
+
+def _bounded_calls(make_request: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(make_request)
+    def make(*args: Any, **kwargs: Any) -> Any:
+        with bounded_by(context.deadline_s()):
+            return make_request(*args, **kwargs)
+
+    return make
 
 
 class _Events:
@@ -119,10 +154,10 @@ class _Events:
 
 
 def _left_s() -> float:
-    return context.deadline_s() - _sync.monotonic()
+    return _until_s.get() - _sync.monotonic()
 
 
-@cache
+@functools.cache
 def _bounded_pool(kind: Any) -> Any:
     """A class of connection pools like `kind`, whose requests take no longer than they may."""
     if issubclass(kind, _BoundedPool):

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import Context
 from typing import Any
 
 import boto3  # type: ignore[import-untyped]
@@ -19,8 +20,11 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     ReadTimeoutError,
 )
 
+from lmi_runtime import _sync, context
+from lmi_runtime.context import Request
 from lmi_runtime.errors import DeadlineExceeded
 from lmi_runtime.integrations.boto import bounded
+from lmi_runtime.model import Invocation
 from tests.support.aws_stub import AwsStub
 from tests.support.requests import serving
 
@@ -236,3 +240,39 @@ def test_a_client_unlike_any_is_named(caplog: pytest.LogCaptureFixture) -> None:
         assert bounded(strange) is strange
 
     assert "Calls of Strange may outlast their requests' deadlines" in caplog.text
+
+
+def test_a_call_does_not_get_more_time_when_its_request_has_been_answered(
+    make: Callable[..., Any], stub: AwsStub
+) -> None:
+    """Nobody waits for it any more."""
+    stub.status = 503
+    request = Request(Invocation(request_id="r", deadline_s=_sync.monotonic() + 0.3))
+    sqs = make("sqs", config=Config(retries={"mode": "standard", "max_attempts": 3}))
+    sqs.meta.events.register_first("response-received.sqs.ListQueues", lambda **_: request.end())
+    sqs.meta.events.register_first("needs-retry.sqs.ListQueues", lambda **_: 30)
+
+    def serve() -> None:
+        context.enter(request)
+        with pytest.raises(ClientError):
+            sqs.list_queues()
+
+    Context().run(serve)
+
+    assert len(stub.calls) == 1
+
+
+def test_work_that_outlives_its_request_may_still_call(
+    make: Callable[..., Any], stub: AwsStub
+) -> None:
+    request = Request(Invocation(request_id="r", deadline_s=_sync.monotonic() - 1))
+    sqs = make("sqs")
+    request.end()
+
+    def background() -> None:
+        context.enter(request)
+        sqs.list_queues()
+
+    Context().run(background)
+
+    assert len(stub.calls) == 1
