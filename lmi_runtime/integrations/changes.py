@@ -52,9 +52,41 @@ POWERTOOLS: tuple[Change, ...] = (
     _powertools(
         "DatadogMetrics", "metrics.provider.datadog.metrics", "metrics:isolate_datadog_metrics"
     ),
+    _powertools("Event handler", "event_handler.api_gateway", "routing:isolate_resolvers"),
+    _powertools(
+        "Event handler: merged schemas",
+        "event_handler.openapi.merge",
+        "routing:isolate_merged_schemas",
+    ),
+    _powertools(
+        "Event handler: resolve_async",
+        "event_handler.middlewares.async_utils",
+        "middlewares:free_the_executor",
+    ),
+    _powertools("HttpResolverLocal", "event_handler.http_resolver", "http:isolate_http_resolver"),
+    _powertools("Batch", "utilities.batch.base", "batch:change"),
+    _powertools("Batch", "utilities.batch.decorators", "batch:change_functions"),
+    _powertools("Tracer", "tracing.tracer", "tracer:isolate_tracers"),
+    _powertools("Parameters", "utilities.parameters.base", "parameters:share_fetches"),
+    _powertools("Parameters", "utilities.parameters.ssm", "parameters:share_batches"),
+    _powertools("Parameters", "utilities.parameters.secrets", "parameters:share_secrets"),
+    _powertools("Parameters", "utilities.parameters.appconfig", "parameters:own_tokens"),
+    _powertools(
+        "Parameters", "utilities.parameters.appconfig", "parameters:share_app_config_provider"
+    ),
+    _powertools(
+        "Parameters", "utilities.parameters.constants", "parameters:share_default_providers"
+    ),
 )
 
-XRAY: tuple[Change, ...] = ()
+XRAY: tuple[Change, ...] = (
+    Change("X-Ray", f"{XRAY_PACKAGE}.core.recorder", f"{_OURS}.xray.recorder:isolate_recorder"),
+    Change(
+        "X-Ray AsyncContext",
+        f"{XRAY_PACKAGE}.core.async_context",
+        f"{_OURS}.xray.contexts:isolate_async_context",
+    ),
+)
 
 BOTOCORE: tuple[Change, ...] = (
     Change("trace headers", "botocore.handlers", f"{_OURS}.boto.headers:follow_requests"),
