@@ -77,6 +77,12 @@ POWERTOOLS: tuple[Change, ...] = (
     _powertools(
         "Parameters", "utilities.parameters.constants", "parameters:share_default_providers"
     ),
+    _powertools(
+        "Feature flags", "utilities.feature_flags.appconfig", "feature_flags:share_documents"
+    ),
+    _powertools(
+        "Feature flags", "utilities.feature_flags.feature_flags", "feature_flags:copy_answers"
+    ),
 )
 
 XRAY: tuple[Change, ...] = (
