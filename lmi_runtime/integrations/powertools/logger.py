@@ -32,9 +32,11 @@ def make_logger_safe(module: ModuleType, swaps: Swaps) -> None:
     logger = module.Logger
     set_up = swaps.function(logger, "_init_logger", "self, formatter_options, log_level, **kwargs")
     decorator = swaps.function(logger, "inject_lambda_context", "self, lambda_handler")
+    structure = swaps.function(logger, "structure_logs", "self, append, formatter_options, **keys")
     is_cold_start = swaps.function(module, "_is_cold_start", "")
 
     swaps.put(logger, "_init_logger", _set_up_once(set_up))
+    swaps.put(logger, "structure_logs", _keeping_formatters(structure))
     swaps.put(logger, "inject_lambda_context", _around_any_handler(decorator))
     swaps.put(module, "_is_cold_start", _one_at_a_time(is_cold_start))
     for existing in _existing(module):
@@ -76,6 +78,25 @@ def _set_up_once(set_up: Callable[..., None]) -> Callable[..., None]:
             look_at(self.logger_handler.formatter)
 
     return setting_up
+
+
+def _keeping_formatters(structure: Callable[..., None]) -> Callable[..., None]:
+    """Children have no formatter: powertools would replace their parent's, for all requests."""
+
+    @functools.wraps(structure)
+    def structure_logs(self: Any, append: bool = False, *args: Any, **keys: Any) -> None:
+        formatter = getattr(self.registered_handler, "formatter", None) if self.child else None
+        if formatter is None:
+            structure(self, append, *args, **keys)
+            return
+        keys.pop("formatter_options", None)
+        if not append:
+            formatter.clear_state()
+            formatter.thread_safe_clear_keys()
+            keys = {**self._default_log_keys, **keys}
+        formatter.append_keys(**keys)
+
+    return structure_logs
 
 
 def _existing(module: ModuleType) -> Iterator[Any]:

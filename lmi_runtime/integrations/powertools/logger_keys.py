@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -12,6 +11,7 @@ from typing import Any
 from lmi_runtime import context
 from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.integrations.scopes import PROCESS, PerContext, holder
+from lmi_runtime.integrations.trace_header import trace_header
 
 __all__ = ["for_everybody", "is_for_everybody", "make_formatter_safe", "tracer_id"]
 
@@ -48,8 +48,7 @@ def tracer_id() -> str | None:
 
     Thread safety: from any task or thread.
     """
-    request = context.peek()
-    header = os.environ.get("_X_AMZN_TRACE_ID") if request is None else request.trace_id
+    header = trace_header()
     if not header:
         return None
     parts = header.split(";")
