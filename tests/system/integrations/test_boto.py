@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from contextvars import Context
 from typing import Any
 
+import anyio
 import pytest
 
-from lmi_runtime import _sync, context
-from lmi_runtime.context import Request, WorkerFacts, set_worker, worker
-from lmi_runtime.errors import PoolTimeout
-from lmi_runtime.model import Invocation
+from lmi_runtime import _sync
+from lmi_runtime.context import WorkerFacts, set_worker, worker
+from lmi_runtime.errors import LoadTimeout, PoolClosed, PoolTimeout
 from lmi_runtime.pools import registry
 from tests.support.counting_budget import CountingBudget
+from tests.support.crowd import COUNT, TaskCrowd, ThreadCrowd
+from tests.support.requests import serving
 
 pytest.importorskip("boto3")
 moto_server = pytest.importorskip("moto.server")
 
+import boto3  # type: ignore[import-untyped]  # noqa: E402
+from boto3.s3.transfer import TransferConfig  # type: ignore[import-untyped]  # noqa: E402
 from botocore.config import Config  # type: ignore[import-untyped]  # noqa: E402
 from botocore.exceptions import (  # type: ignore[import-untyped]  # noqa: E402
     UnknownServiceError,
 )
 
-from lmi_runtime.integrations.boto import client, clients  # noqa: E402
+from lmi_runtime.integrations.boto import aclient, call, client, clients, sessions  # noqa: E402
+from lmi_runtime.integrations.safety import make_safe  # noqa: E402
 
 pytestmark = pytest.mark.system
 
@@ -53,11 +59,12 @@ def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[None]:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    clients._session = None
+    make_safe()
+    monkeypatch.setattr(clients, "_makers", _sync.ProcessWide(dict))
+    monkeypatch.setattr(clients, "_session", _sync.ProcessWide(boto3.session.Session))
     yield
-    for made in list(clients._clients.values()):
-        registry.forget(made)
-        made.close_now(1.0)
+    for maker in clients._makers().values():
+        maker.close()
 
 
 @pytest.fixture
@@ -139,6 +146,155 @@ def test_an_unknown_service_is_told_of_and_not_kept() -> None:
             client("nothing", region=REGION)
 
 
+def test_equal_configs_make_the_same_client(endpoint: str) -> None:
+    """A config that is made in a handler is another object for each request."""
+    made = [
+        client("sqs", region=REGION, endpoint_url=endpoint, config=Config(read_timeout=5))
+        for _ in range(3)
+    ]
+
+    assert len({id(each) for each in made}) == 1
+
+
+def test_a_session_makes_clients_of_its_own() -> None:
+    session = boto3.session.Session(aws_access_key_id="other", aws_secret_access_key="other")
+    made = client("sqs", region=REGION, session=session)
+
+    assert made is client("sqs", region=REGION, session=session)
+    assert made is not client("sqs", region=REGION)
+    assert made._request_signer._credentials.access_key == "other"
+
+
+def test_a_crowd_has_one_client_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    make = boto3.session.Session.client
+
+    def making(self: Any, service_name: str, **options: Any) -> Any:
+        made.append(service_name)
+        return make(self, service_name, **options)
+
+    monkeypatch.setattr(boto3.session.Session, "client", making)
+    services = ("s3", "sqs", "ssm", "dynamodb")
+    crowd = ThreadCrowd()
+
+    def handle(number: int) -> int:
+        crowd.meet()
+        return id(client(services[number % 4], region=REGION))
+
+    got = crowd.serve(handle)
+
+    assert sorted(made) == sorted(services)
+    assert len(set(got)) == 4
+
+
+def test_a_request_waits_for_a_client_until_its_deadline_only() -> None:
+    """Another thread has the session, for instance to wait for credentials."""
+    release, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with sessions.turn(clients._session()._session):
+            held.set()
+            release.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(10)
+    started_s = time.monotonic()
+    with pytest.raises(LoadTimeout):
+        serving(0.1, lambda: client("sqs", region=REGION))
+    took_s = time.monotonic() - started_s
+    release.set()
+    holder.join(10)
+
+    assert took_s < 2
+    assert client("sqs", region=REGION).meta.region_name == REGION
+
+
+def test_tasks_go_on_while_a_client_is_made(caplog: pytest.LogCaptureFixture) -> None:
+    crowd = TaskCrowd()
+
+    async def handle(number: int) -> int:
+        await crowd.meet()
+        return id(await aclient("ssm", region=REGION))
+
+    with caplog.at_level(logging.WARNING, "lmi_runtime"):
+        got = crowd.serve(handle)
+
+    assert len(set(got)) == 1
+    assert caplog.messages == []
+    assert got[0] == id(client("ssm", region=REGION))
+
+
+def test_a_loop_that_was_blocked_is_told_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clients, "_SLOW_S", 0.0)
+
+    async def main() -> None:
+        client("sqs", region=REGION)
+
+    with caplog.at_level(logging.WARNING, "lmi_runtime"):
+        anyio.run(main)
+
+    (message,) = caplog.messages
+    assert message.startswith("boto.client('sqs') blocked the event loop for ")
+    assert message.endswith("`await boto.aclient(...)` would not.")
+
+
+# ----------------------------------------------------------------------- services
+
+
+@pytest.mark.slow
+def test_threads_share_the_clients_of_several_services(endpoint: str) -> None:
+    def service(name: str) -> Any:
+        return client(name, region=REGION, endpoint_url=endpoint)
+
+    service("dynamodb").create_table(
+        TableName="table",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    url = service("sqs").create_queue(QueueName="queue")["QueueUrl"]
+    crowd = ThreadCrowd()
+
+    def handle(number: int) -> str:
+        crowd.meet()
+        name = f"name-{number}"
+        service("ssm").put_parameter(Name=name, Value=f"v{number}", Type="String")
+        value = service("ssm").get_parameter(Name=name)["Parameter"]["Value"]
+        service("dynamodb").put_item(TableName="table", Item={"id": {"S": value}})
+        service("sqs").send_message(QueueUrl=url, MessageBody=value)
+        found: str = service("dynamodb").get_item(TableName="table", Key={"id": {"S": value}})[
+            "Item"
+        ]["id"]["S"]
+        return found
+
+    assert crowd.serve(handle) == [f"v{number}" for number in range(COUNT)]
+    counted = service("sqs").get_queue_attributes(
+        QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"]
+    )
+    assert counted["Attributes"]["ApproximateNumberOfMessages"] == str(COUNT)
+
+
+def test_tasks_send_files_in_parts(endpoint: str) -> None:
+    s3 = client("s3", region=REGION, endpoint_url=endpoint)
+    s3.create_bucket(Bucket="files", CreateBucketConfiguration={"LocationConstraint": REGION})
+    parts = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+    crowd = TaskCrowd(3)
+
+    async def handle(number: int) -> bool:
+        await crowd.meet()
+        file = bytes([number]) * (6 << 20)
+        key = f"key{number}"
+        await call(s3.upload_fileobj, io.BytesIO(file), "files", key, Config=parts)
+        back = io.BytesIO()
+        await call(s3.download_fileobj, "files", key, back, Config=parts)
+        return back.getvalue() == file
+
+    assert crowd.serve(handle) == [True] * 3
+
+
 # ------------------------------------------------------------------------ budgets
 
 
@@ -152,19 +308,24 @@ def test_a_client_takes_its_share_of_the_budget_once(slots: Callable[[int], None
     assert made[0].meta.config.max_pool_connections == 3
 
 
+def test_those_who_wait_for_a_client_take_nothing(slots: Callable[[int], None]) -> None:
+    """There is just enough for one, and it is made for all of them."""
+    slots(3)
+    budget = CountingBudget(3)
+    made = together(20, lambda: client("sqs", region=REGION, budget=budget))
+
+    assert len(made) == 20
+    assert len({id(each) for each in made}) == 1
+
+
 def test_a_budget_that_is_spent_is_told_of_and_nothing_is_kept_of_it(
-    slots: Callable[[int], None],
+    slots: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots(3)
     budget = CountingBudget(2)
-
-    def serve() -> None:
-        invocation = Invocation(request_id="r", deadline_s=_sync.monotonic() + 0.05)
-        context.enter(Request(invocation))
-        with pytest.raises(PoolTimeout):
-            client("sqs", region=REGION, budget=budget)
-
-    Context().run(serve)
+    monkeypatch.setattr(clients, "_TIMEOUT_S", 0.05)
+    with pytest.raises(PoolTimeout):
+        client("sqs", region=REGION, budget=budget)
 
     assert budget.taken == 0
 
@@ -178,17 +339,17 @@ def test_a_client_that_cannot_be_made_gives_its_share_back(slots: Callable[[int]
     assert budget.taken == 0
 
 
-def test_closing_gives_the_share_back_and_the_next_to_ask_gets_another(
-    slots: Callable[[int], None],
-) -> None:
+def test_closing_gives_the_share_back(slots: Callable[[int], None]) -> None:
     slots(3)
     budget = CountingBudget(3)
-    first = client("sqs", region=REGION, budget=budget)
-    (entry,) = clients._clients.values()
-    entry.close_now(1.0)
+    made = client("sqs", region=REGION, budget=budget)
+    closed: list[int] = []
+    made.close = lambda: closed.append(1)
+    anyio.run(registry.close_everything, 5.0)
 
-    assert budget.taken == 0
-    assert client("sqs", region=REGION, budget=budget) is not first
+    assert (budget.taken, closed) == (0, [1])
+    with pytest.raises(PoolClosed):
+        client("sqs", region=REGION, budget=budget)
 
 
 # -------------------------------------------------------------------------- forks
@@ -199,7 +360,7 @@ def test_closing_gives_the_share_back_and_the_next_to_ask_gets_another(
 def test_a_forked_child_makes_its_own(endpoint: str) -> None:
     parents = client("sqs", region=REGION, endpoint_url=endpoint)
     parents.list_queues()
-    with clients._lock:  # as if another thread were making a client
+    with sessions.turn(clients._session()._session):  # as if another thread were making a client
         child = os.fork()
         if child == 0:
             told = 1
