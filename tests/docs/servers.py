@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 import pytest
 
 from tests.support.http_server import HttpServer
+from tests.support.otlp_collector import Collector
 from tests.support.postgres_server import PostgresServer
 from tests.support.redis_server import RedisServer
 
@@ -59,10 +60,18 @@ def _aws() -> Iterator[Environment]:
         server.stop()
 
 
+@contextmanager
+def _collector() -> Iterator[Environment]:
+    with Collector() as collector:
+        yield {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url.removesuffix("/v1/traces")}
+        assert collector.spans, "no span came in"
+
+
 SERVERS: Mapping[str, Callable[[], AbstractContextManager[Environment]]] = {
     "postgresql": _postgresql,
     "valkey": _valkey,
     "http": _http,
     "aws": _aws,
+    "collector": _collector,
 }
 """By what pages call them; each yields the variables by which a handler finds it."""
