@@ -228,7 +228,8 @@ def test_load_prints_a_table(run: Commands) -> None:
 
     assert load.finish() == 0
     table = dict(re.findall(r"│ (\S[^│]*?) +│ +([^│]*?) │", load.out))
-    assert "tasks.main: 2 callers, 2 slots, 0.5 s" in load.out
+    # A machine with much to do may measure for longer.
+    assert re.search(r"tasks\.main: 2 callers, 2 slots, \d+\.\d s\b", load.out)
     assert int(table["answered"].replace(",", "")) > 0
     assert (table["refused"], table["failures"]) == ("0", "0")
     assert table["processes"] == "2"
