@@ -83,6 +83,17 @@ POWERTOOLS: tuple[Change, ...] = (
     _powertools(
         "Feature flags", "utilities.feature_flags.feature_flags", "feature_flags:copy_answers"
     ),
+    _powertools("AppSync", "event_handler.appsync", "appsync:isolate_resolvers"),
+    _powertools(
+        "AppSync Events",
+        "event_handler.events_appsync.appsync_events",
+        "appsync_events:isolate_resolvers",
+    ),
+    _powertools(
+        "Bedrock agent functions",
+        "event_handler.bedrock_agent_function",
+        "bedrock:isolate_functions",
+    ),
 )
 
 XRAY: tuple[Change, ...] = (
@@ -95,8 +106,8 @@ XRAY: tuple[Change, ...] = (
 )
 
 BOTOCORE: tuple[Change, ...] = (
-    Change("trace headers", "botocore.handlers", f"{_OURS}.boto.headers:follow_requests"),
-    Change("sessions", "botocore.session", f"{_OURS}.boto.sessions:make_one_at_a_time"),
-    Change("default session", "boto3", f"{_OURS}.boto.sessions:share_default_session"),
-    Change("S3 transfers", "s3transfer.futures", f"{_OURS}.boto.transfers:carry_requests"),
+    Change("boto3 trace header", "botocore.handlers", f"{_OURS}.boto.headers:follow_requests"),
+    Change("boto3 session", "botocore.session", f"{_OURS}.boto.sessions:make_one_at_a_time"),
+    Change("boto3 default session", "boto3", f"{_OURS}.boto.sessions:share_default_session"),
+    Change("boto3 S3 transfer", "s3transfer.futures", f"{_OURS}.boto.transfers:carry_requests"),
 )

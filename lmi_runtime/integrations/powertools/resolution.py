@@ -1,0 +1,296 @@
+"""
+What one call of an event handler's ``resolve`` knows.
+
+Powertools keeps it in class attributes and in one dictionary for each app, which all requests
+share. Here it is a place of its own for each call; outside of calls, it is the request's.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any
+
+from lmi_runtime import _sync, context
+from lmi_runtime.integrations.scopes import PROCESS, REQUEST, PerContext
+
+__all__ = [
+    "AppAttribute",
+    "Fact",
+    "Resolution",
+    "opened",
+    "resolution_of",
+    "resumed",
+    "startup_is_now",
+]
+
+_OF_ONE_ROUTE = ("_dependency_cache", "_path", "_request", "_route", "_route_args")
+"""What powertools itself puts into an app's context; another event has its own."""
+
+_AT_STARTUP = "_lmi_runtime_startup_context"
+"""Where an app keeps what its module put into its context."""
+
+
+class Resolution:
+    """
+    One call of ``resolve``, as long as it runs, and for what it started even longer.
+
+    Thread safety: attributes are set before others see it; the dictionaries are shared by the
+    tasks and threads of the call, as they are in powertools.
+    """
+
+    __slots__ = ("app", "facts", "outer", "request", "values")
+
+    def __init__(self, app: Any, outer: Resolution | None) -> None:
+        self.app = app
+        self.outer = outer
+        self.request = context.peek()
+        self.facts: dict[str, Any] = {}
+        self.values: dict[str, Any] = {"processed_stack_frames": []}
+
+
+class _Outside:
+    """What a request, or whoever else calls ``resolve``, knows before and after it."""
+
+    __slots__ = ("facts", "values")
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+        # With the apps: their ids stay theirs.
+        self.values: dict[tuple[str, int], tuple[object, Any]] = {}
+
+
+_open: ContextVar[Resolution | None]
+_open = ContextVar("lmi_runtime.integrations.resolution", default=None)
+
+
+def _innermost() -> Resolution | None:
+    """The call that this code serves; a thread that outlives its request serves none."""
+    resolution = _open.get()
+    if resolution is None or resolution.request is not context.peek():
+        return None
+    return resolution
+
+
+def _outside() -> _Outside:
+    kept: _Outside = REQUEST.holder().keep(_Outside, _Outside)
+    return kept
+
+
+def resolution_of(*apps: object) -> Resolution | None:
+    """
+    The innermost call of ``resolve`` of any of these apps that this code serves.
+
+    Thread safety: from any task or thread.
+    """
+    resolution = _innermost()
+    while resolution is not None:
+        for app in apps:
+            if resolution.app is app:
+                return resolution
+        resolution = resolution.outer
+    return None
+
+
+@contextmanager
+def opened(app: Any) -> Iterator[Resolution]:
+    """
+    Give a call of ``app.resolve`` a place of its own for the block.
+
+    It starts with what was appended to the app's context: by the module, and before it in this
+    request. Afterwards there is only what the module appended, and `Fact`s stay what they were.
+    """
+    resolution = Resolution(app, _innermost())
+    started_with = copy.copy(app.context)
+    for name in _OF_ONE_ROUTE:
+        started_with.pop(name, None)
+    resolution.values["context"] = started_with
+    token = _open.set(resolution)
+    try:
+        yield resolution
+    finally:
+        _open.reset(token)
+        _left(resolution)
+
+
+@contextmanager
+def resumed(resolution: Resolution) -> Iterator[None]:
+    """Have the block be part of a call that has returned something to await."""
+    token = _open.set(resolution)
+    try:
+        yield
+    finally:
+        _open.reset(token)
+
+
+def _left(resolution: Resolution) -> None:
+    app = resolution.app
+    if resolution.outer is not None and resolution_of(app) is not None:
+        return
+    outside = _outside()
+    frames = resolution.values["processed_stack_frames"]
+    outside.values["processed_stack_frames", id(app)] = (app, frames)
+    for name in ("context", "_state"):
+        outside.values.pop((name, id(app)), None)
+    if resolution.outer is not None:
+        return
+    outside.facts.update(resolution.facts)
+    if resolution.request is None and _sync.is_main_thread():
+        # Without requests, what a handler appends cannot be told from what others start with. So
+        # all of it goes, as in powertools; but for what is known to be from the module. Whoever
+        # ran the loop may ask for the event, as after `resolve`.
+        process: _Outside = PROCESS.keep(_Outside, _Outside)
+        process.facts.update(resolution.facts)
+        base = _base(app, "context")
+        base.clear()
+        base.update(vars(app).get(_AT_STARTUP, {}))
+
+
+class Fact:
+    """
+    An attribute that ``resolve`` sets on a class, for all apps and routers.
+
+    In a call it is the call's; set on an instance, it stays with the task or thread that sets it
+    and with those it starts, in favour of what is set on the class.
+
+    Args:
+        name: The attribute.
+
+    Thread safety: from any task or thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._instances = PerContext(name)
+        self._is_on_instances = False  # turns True once
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is not None and (self._is_on_instances or self._name in vars(instance)):
+            try:
+                return self._instances.__get__(instance, owner)
+            except AttributeError:
+                pass
+        resolution = _innermost()
+        while resolution is not None:
+            if self._name in resolution.facts:
+                return resolution.facts[self._name]
+            resolution = resolution.outer
+        facts = _outside().facts
+        if self._name in facts:
+            return facts[self._name]
+        kind = type(instance).__name__ if instance is not None else getattr(owner, "__name__", "")
+        raise AttributeError(
+            f"{kind!r} has no {self._name!r} before resolve() was called in this request",
+            name=self._name,
+            obj=instance,
+        )
+
+    def __set__(self, instance: Any, value: object) -> None:
+        self._is_on_instances = True
+        self._instances.__set__(instance, value)
+
+    def set_for_all(self, value: object) -> None:
+        """As setting it on the class."""
+        self._facts()[self._name] = value
+
+    def forget(self) -> None:
+        """As deleting it from the class."""
+        self._facts().pop(self._name, None)
+
+    @staticmethod
+    def _facts() -> dict[str, Any]:
+        resolution = _innermost()
+        return _outside().facts if resolution is None else resolution.facts
+
+
+class AppAttribute:
+    """
+    An attribute that each app has for itself, in each call of its ``resolve``.
+
+    Outside of calls it is the request's, which starts with what the process has.
+
+    Args:
+        name: The attribute.
+        fresh: Makes a request's first value of the process's.
+        default: The process's value, where there is none.
+        stored: The name that it has in instances.
+
+    Thread safety: as in powertools within a call; apart, between calls.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fresh: Callable[[Any], Any],
+        *,
+        default: Callable[[], Any],
+        stored: str | None = None,
+    ) -> None:
+        self._name = name
+        self._fresh = fresh
+        self._default = default
+        self._stored = stored or name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        resolution = resolution_of(instance)
+        if resolution is not None:
+            return resolution.values[self._name]
+        if REQUEST.holder() is PROCESS:
+            return self._process_value(instance)
+        values = _outside().values
+        key = (self._name, id(instance))
+        kept = values.get(key)
+        if kept is None:
+            value = self._fresh(self._process_value(instance))
+            kept = values.setdefault(key, (instance, value))
+        return kept[1]
+
+    def __set__(self, instance: Any, value: object) -> None:
+        resolution = resolution_of(instance)
+        if resolution is not None:
+            resolution.values[self._name] = value
+        elif REQUEST.holder() is PROCESS:
+            vars(instance)[self._stored] = value
+        else:
+            _outside().values[self._name, id(instance)] = (instance, value)
+
+    def _process_value(self, instance: Any) -> Any:
+        values = vars(instance)
+        if self._stored not in values:
+            values.setdefault(self._stored, self._default())
+        return values[self._stored]
+
+
+def _base(app: Any, name: str) -> Any:
+    """What the process has of an app's; `HttpResolverLocal` keeps all of it in one object."""
+    state = vars(app).get("_startup_state")
+    if state is not None:
+        return getattr(state, name)
+    return vars(app).setdefault(name, {})
+
+
+def startup_is_now(app: Any) -> None:
+    """
+    Have an app's context survive calls where there are no requests, if a module is running.
+
+    To be called after something was appended to it.
+    """
+    outside_of_all = _innermost() is None and REQUEST.holder() is PROCESS
+    if outside_of_all and _is_in_module(sys._getframe(2)):
+        vars(app)[_AT_STARTUP] = dict(_base(app, "context"))
+
+
+def _is_in_module(caller: FrameType | None) -> bool:
+    if caller is not None and caller.f_code.co_name == "<module>":
+        return True
+    while caller is not None:
+        if caller.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        caller = caller.f_back
+    return False
