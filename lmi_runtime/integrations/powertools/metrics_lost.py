@@ -72,8 +72,13 @@ def tell_of_lost() -> None:
             "after log_metrics had published those of its request, or where no request was "
             "served. Wait for background work before the handler returns, or call "
             "flush_metrics() in it. This is said once.",
-            next(iter(lost)) if isinstance(lost, dict) else lost[0].get("m"),
+            _name(next(iter(lost))),
         )
+
+
+def _name(metric: Any) -> Any:
+    """Keys are names; items of lists are what Datadog reads, or a user's provider made up."""
+    return metric.get("m", metric) if isinstance(metric, dict) else metric
 
 
 def _are_disabled() -> bool:

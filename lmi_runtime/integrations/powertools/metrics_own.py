@@ -32,9 +32,9 @@ def tell_of_own_state(provider: Any) -> None:
     kind, mine = f"{type(provider).__module__}.{type(provider).__qualname__}", object()
     if _told.setdefault(kind, mine) is mine:
         logger.warning(
-            "powertools: the metrics provider %s keeps something in %s, which requests that are "
-            "served at once share: keep there nothing of a request, but in metric_set and the "
-            "other attributes of powertools' providers, derived from one of them.",
+            "powertools: the metrics provider %s keeps %s by itself, and requests that are served "
+            "at once share that: keep what is a request's in metric_set, dimension_set and "
+            "metadata_set of a class derived from BaseProvider, or make one for each request.",
             kind,
             ", ".join(own),
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from lmi_runtime import _sync
@@ -36,19 +37,19 @@ class _Kept:
 
     Attributes:
         lock: Held while metrics of this place are added, serialized or cleared.
-        standing_in: By the id of a container, that container and this place's own.
-        replaced: By attribute and id of an instance, that instance and what was set here.
+        own: By attribute and id of an instance, that instance and what it has here.
+        standing_in: By the id of a container, that container and what is here in its place.
         mark: Known to the instances that were made here.
     """
 
-    __slots__ = ("lock", "mark", "replaced", "standing_in")
+    __slots__ = ("lock", "mark", "own", "standing_in")
 
     def __init__(self) -> None:
         # Re-entrant: publishing serializes and clears, and all of them may warn.
         self.lock = _sync.RLock()
         self.mark = object()
-        self.standing_in: dict[int, tuple[Any, Any]] = {}  # guarded by lock; read without
-        self.replaced: dict[tuple[str, int], tuple[Any, Any]] = {}  # changed in atomic steps
+        self.own: dict[tuple[str, int], tuple[Any, Any]] = {}  # changed in atomic steps
+        self.standing_in: dict[int, tuple[Any, Any]] = {}  # guarded by lock
 
 
 class _Origin:
@@ -67,10 +68,19 @@ class _Origin:
 
 _KEPT = object()
 _ORIGIN = "_lmi_runtime_origin"
+_CONTAINERS = (dict, list, set)
+
+_latest: ContextVar[tuple[Holder, _Kept] | None]
+_latest = ContextVar("lmi_runtime.integrations.metrics", default=None)
+"""What `_kept_in` gave last: every attribute asks, dozens of times in a request."""
 
 
 def _kept_in(place: Holder) -> _Kept:
+    latest = _latest.get()
+    if latest is not None and latest[0] is place:
+        return latest[1]
     kept: _Kept = place.keep(_KEPT, _Kept)
+    _latest.set((place, kept))
     return kept
 
 
@@ -102,33 +112,33 @@ class Gathered:
         kept = _elsewhere(instance)
         if kept is None:
             return self._base(instance)
-        replaced = kept.replaced.get((self._name, id(instance)))
-        if replaced is not None:
-            return replaced[1]
-        origin = instance.__dict__.get(_ORIGIN)
-        base = self._base(instance) if origin is None else origin.values[self._name]
-        if not isinstance(base, _CONTAINERS):
-            return base
-        found = kept.standing_in.get(id(base)) or self._stand_in(kept, base)
-        return found[1]
+        own = kept.own.get((self._name, id(instance))) or self._begin(kept, instance)
+        return own[1]
 
     def __set__(self, instance: Any, value: Any) -> None:
         kept = _elsewhere(instance)
         if kept is None:
             instance.__dict__[self._name] = value
             return
-        kept.replaced[self._name, id(instance)] = (instance, value)
-        # Somebody's class that sets it here for the first time: others start with an empty one.
-        if self._name not in instance.__dict__ and isinstance(value, _CONTAINERS):
-            instance.__dict__[self._name] = type(value)()
+        kept.own[self._name, id(instance)] = (instance, value)
+        # A user's class that is made here: the others start with its settings, and without
+        # what has been gathered.
+        if self._name not in instance.__dict__:
+            others = type(value)() if isinstance(value, _CONTAINERS) else value
+            instance.__dict__[self._name] = None if self._name == "timestamp" else others
 
-    def _stand_in(self, kept: _Kept, base: Any) -> tuple[Any, Any]:
-        with kept.lock:
-            found = kept.standing_in.get(id(base))
-            if found is None:
-                found = kept.standing_in[id(base)] = (base, self._fresh(base))
+    def _begin(self, kept: _Kept, instance: Any) -> tuple[Any, Any]:
+        origin = instance.__dict__.get(_ORIGIN)
+        base = self._base(instance) if origin is None else origin.values[self._name]
+        value = self._stand_in(kept, base) if isinstance(base, _CONTAINERS) else base
+        return kept.own.setdefault((self._name, id(instance)), (instance, value))
+
+    def _stand_in(self, kept: _Kept, base: Any) -> Any:
         tell_of_lost()
-        return found
+        with kept.lock:
+            if id(base) not in kept.standing_in:
+                kept.standing_in[id(base)] = (base, self._fresh(base))
+            return kept.standing_in[id(base)][1]
 
     def _base(self, instance: Any) -> Any:
         try:
@@ -138,9 +148,6 @@ class Gathered:
             raise AttributeError(
                 f"{kind!r} object has no attribute {self._name!r}", name=self._name, obj=instance
             ) from None
-
-
-_CONTAINERS = (dict, list, set)
 
 
 def _elsewhere(instance: Any) -> _Kept | None:
