@@ -15,6 +15,7 @@ from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.integrations.powertools.logger_buffer import kept_lines
 from lmi_runtime.integrations.powertools.logger_formatters import look_at
 from lmi_runtime.integrations.powertools.logger_keys import KEYS, for_everybody
+from lmi_runtime.integrations.trace_header import trace_header
 
 __all__ = ["make_logger_safe", "make_utils_safe"]
 
@@ -158,28 +159,28 @@ class _Call:
 
     def _plain(self) -> Callable[..., Any]:
         def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
-            with request_for(_unwrapped(context)):
+            with _serving(context):
                 return self._decorated(event, context, *args, **kwargs)
 
         return call
 
     def _coroutine(self) -> Callable[..., Any]:
         async def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
-            with request_for(_unwrapped(context)), self._afterwards():
+            with _serving(context), self._afterwards():
                 return await self._begun(event, context, *args, **kwargs)
 
         return call
 
     def _generator(self) -> Callable[..., Any]:
         def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
-            with request_for(_unwrapped(context)), self._afterwards():
+            with _serving(context), self._afterwards():
                 return (yield from self._begun(event, context, *args, **kwargs))
 
         return call
 
     def _async_generator(self) -> Callable[..., Any]:
         async def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            with request_for(_unwrapped(context)), self._afterwards():
+            with _serving(context), self._afterwards():
                 async with aclosing(self._begun(event, context, *args, **kwargs)) as parts:
                     async for part in parts:
                         yield part
@@ -204,8 +205,11 @@ class _Call:
             self._logger.clear_buffer()
 
 
-def _unwrapped(lambda_context: Any) -> Any:
-    """A durable function's context holds the one that tells of the invocation."""
+@contextmanager
+def _serving(lambda_context: Any) -> Iterator[None]:
+    # A durable function's context holds the one that tells of the invocation.
     if hasattr(lambda_context, "state") and hasattr(lambda_context, "lambda_context"):
-        return lambda_context.lambda_context
-    return lambda_context
+        lambda_context = lambda_context.lambda_context
+    with request_for(lambda_context):
+        trace_header()  # for what it says of libraries that set the variable for all requests
+        yield

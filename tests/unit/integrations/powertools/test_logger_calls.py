@@ -7,6 +7,7 @@ import functools
 import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -139,20 +140,17 @@ def test_a_cold_start_is_told_once(
 def test_two_threads_that_ask_at_once_are_not_both_told_of_a_cold_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(logger_module, "is_cold_start", True)
     inside, answers = threading.Barrier(2), []
 
-    class Environment:
-        """Is asked between the look at the flag and its change, if there are two to ask."""
+    class Flag:
+        """Waits for the other thread to look at it, if that comes."""
 
-        @staticmethod
-        def getenv(_: str) -> None:
-            try:
-                inside.wait(0.2)
-            except threading.BrokenBarrierError:
-                return
+        def __bool__(self) -> bool:
+            with suppress(threading.BrokenBarrierError):
+                inside.wait(0.1)
+            return True
 
-    monkeypatch.setattr(logger_module, "os", Environment)
+    monkeypatch.setattr(logger_module, "is_cold_start", Flag())
     threads = [
         threading.Thread(target=lambda: answers.append(logger_module._is_cold_start()))
         for _ in range(2)

@@ -290,13 +290,15 @@ class TestWithinARequest:
             copy_config_to_registered_loggers(logger, include={name})
             library.warning("inside")
 
+        crowd = ThreadCrowd(10)
+
         def write(number: int) -> None:
             logger.append_keys(user=number)
+            crowd.meet()
             library.warning("later")
 
         in_request(0, configure)
-        crowd = ThreadCrowd(10)
-        crowd.serve(lambda number: (crowd.meet(), write(number)))
+        crowd.serve(write)
 
         assert {line["name"] for line in lines} == {name}
         assert sorted(line["user"] for line in lines if "user" in line) == list(range(10))
