@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -130,11 +131,11 @@ def _facade(self: Any, header_text: str | None) -> Any:
     if not global_sdk_config.sdk_enabled():
         header._sampled = False
     local = self._local
-    if not isinstance(local, Local):
-        self._initialize_context(header)
-        return local.segment
-    with Apart(local):
-        self._initialize_context(header)
+    begin = getattr(self, "_initialize_context", None) or functools.partial(
+        lambda_launcher.LambdaContext._initialize_context, self
+    )
+    with Apart(local) if isinstance(local, Local) else nullcontext():
+        begin(header)
         return local.segment
 
 
