@@ -94,6 +94,15 @@ POWERTOOLS: tuple[Change, ...] = (
         "event_handler.bedrock_agent_function",
         "bedrock:isolate_functions",
     ),
+    _powertools(
+        "Circuit breaker",
+        "utilities.circuit_breaker.base",
+        "circuit_breaker:count_what_is_awaited",
+    ),
+    _powertools("Parser cache", "utilities.parser.functions", "parsing:lock_cache"),
+    _powertools(
+        "Middleware factory", "middleware_factory.factory", "middleware_factory:await_handlers"
+    ),
 )
 
 XRAY: tuple[Change, ...] = (

@@ -22,6 +22,7 @@ from typing import Any, Final
 from lmi_runtime import _sync, context
 from lmi_runtime.integrations.calls import in_thread, is_async, request_for
 from lmi_runtime.integrations.patching import Swaps, Unexpected
+from lmi_runtime.integrations.powertools.endings import raising, returning
 from lmi_runtime.integrations.scopes import PerScope, Scope
 
 __all__ = ["isolate_calls", "isolate_configs", "isolate_stores", "see_invocations"]
@@ -138,11 +139,11 @@ async def _awaited(handler: Any, handle: Callable[[Any], Any]) -> Any:
     try:
         response = await handler.function(*handler.fn_args, **handler.fn_kwargs)
     except Exception as error:
-        return await _settled(handler, _raising(error))
+        return await _settled(handler, raising(error))
     except BaseException as error:
         await _let_go(handler, error)
         raise
-    return await _settled(handler, lambda *args, **kwargs: response)
+    return await _settled(handler, returning(response))
 
 
 class _Claim:
@@ -163,7 +164,7 @@ class _Claim:
     def make(self) -> Any:
         """What has been stored before, or `_RUN`. In a thread."""
         beginning = copy(self._handler)
-        beginning._get_function_response = lambda: _RUN
+        beginning._get_function_response = returning(_RUN)
         with _named(self._handler):
             stored = self._handle(beginning)
         if stored is _RUN:
@@ -191,13 +192,6 @@ def _settle(handler: Any, ending: Callable[..., Any]) -> Any:
     finishing.function = ending
     with _named(handler):
         return finishing._get_function_response()
-
-
-def _raising(error: Exception) -> Callable[..., Any]:
-    def ending(*args: Any, **kwargs: Any) -> Any:
-        raise error
-
-    return ending
 
 
 async def _let_go(handler: Any, error: BaseException) -> None:
