@@ -66,7 +66,7 @@ def _entered(frame: Any, app: Any) -> dict[str, Any]:
     app._push_processed_stack_frame(str(frame))
     api_gateway = sys.modules[f"{_PACKAGE}.api_gateway"]
     # Older versions have none.
-    wanted = getattr(api_gateway, "_resolve_extra_middleware_kwargs", lambda *_: {})
+    wanted: Any = getattr(api_gateway, "_resolve_extra_middleware_kwargs", lambda *_: {})
     extra: dict[str, Any] = wanted(app, frame.current_middleware)
     return extra
 

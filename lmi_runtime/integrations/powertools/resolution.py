@@ -43,35 +43,43 @@ class Resolution:
     tasks and threads of the call, as they are in powertools.
     """
 
-    __slots__ = ("app", "facts", "outer", "request", "values")
+    __slots__ = ("app", "facts", "outer", "request", "response", "values")
 
-    def __init__(self, app: Any, outer: Resolution | None) -> None:
+    def __init__(self, app: Any, outer: Resolution | None, started_with: Any) -> None:
         self.app = app
         self.outer = outer
         self.request = context.peek()
         self.facts: dict[str, Any] = {}
-        self.values: dict[str, Any] = {"processed_stack_frames": []}
+        self.values: dict[str, Any] = {"context": started_with, "processed_stack_frames": []}
+        # The last one that is known to be nobody else's.
+        self.response: object = None
 
 
 class _Outside:
     """What a request, or whoever else calls ``resolve``, knows before and after it."""
 
-    __slots__ = ("facts", "values")
+    __slots__ = ("facts", "last", "values")
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
         # With the apps: their ids stay theirs.
         self.values: dict[tuple[str, int], tuple[object, Any]] = {}
+        self.last: Resolution | None = None
 
 
 _open: ContextVar[Resolution | None]
 _open = ContextVar("lmi_runtime.integrations.resolution", default=None)
+_get_open, _peek = _open.get, context.peek  # looked up twenty times a call
 
 
-def _innermost() -> Resolution | None:
-    """The call that this code serves; a thread that outlives its request serves none."""
-    resolution = _open.get()
-    if resolution is None or resolution.request is not context.peek():
+def innermost() -> Resolution | None:
+    """
+    The call that this code serves; a thread that outlives its request serves none.
+
+    Thread safety: from any task or thread.
+    """
+    resolution = _get_open()
+    if resolution is None or resolution.request is not _peek():
         return None
     return resolution
 
@@ -87,7 +95,7 @@ def resolution_of(*apps: object) -> Resolution | None:
 
     Thread safety: from any task or thread.
     """
-    resolution = _innermost()
+    resolution = innermost()
     while resolution is not None:
         for app in apps:
             if resolution.app is app:
@@ -96,25 +104,37 @@ def resolution_of(*apps: object) -> Resolution | None:
     return None
 
 
-@contextmanager
-def opened(app: Any) -> Iterator[Resolution]:
+class opened:
     """
-    Give a call of ``app.resolve`` a place of its own for the block.
+    A context manager that gives a call of ``app.resolve`` a place of its own.
 
     It starts with what was appended to the app's context: by the module, and before it in this
     request. Afterwards there is only what the module appended, and `Fact`s stay what they were.
+
+    Args:
+        app: Whose call it is.
+
+    Thread safety: changes the calling context only.
     """
-    resolution = Resolution(app, _innermost())
-    started_with = copy.copy(app.context)
-    for name in _OF_ONE_ROUTE:
-        started_with.pop(name, None)
-    resolution.values["context"] = started_with
-    token = _open.set(resolution)
-    try:
-        yield resolution
-    finally:
-        _open.reset(token)
-        _left(resolution)
+
+    __slots__ = ("_app", "_resolution", "_token")
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def __enter__(self) -> Resolution:
+        outer = innermost()
+        started_with = copy.copy(self._app.context)
+        if outer is not None:
+            for name in _OF_ONE_ROUTE:
+                started_with.pop(name, None)
+        self._resolution = Resolution(self._app, outer, started_with)
+        self._token = _open.set(self._resolution)
+        return self._resolution
+
+    def __exit__(self, *_: object) -> None:
+        _open.reset(self._token)
+        _left(self._resolution)
 
 
 @contextmanager
@@ -132,19 +152,19 @@ def _left(resolution: Resolution) -> None:
     if resolution.outer is not None and resolution_of(app) is not None:
         return
     outside = _outside()
-    frames = resolution.values["processed_stack_frames"]
-    outside.values["processed_stack_frames", id(app)] = (app, frames)
-    for name in ("context", "_state"):
-        outside.values.pop((name, id(app)), None)
+    if outside.values:
+        for name in ("context", "_state"):
+            outside.values.pop((name, id(app)), None)
     if resolution.outer is not None:
         return
-    outside.facts.update(resolution.facts)
+    outside.last = resolution
+    outside.facts = {}
     if resolution.request is None and _sync.is_main_thread():
         # Without requests, what a handler appends cannot be told from what others start with. So
         # all of it goes, as in powertools; but for what is known to be from the module. Whoever
         # ran the loop may ask for the event, as after `resolve`.
         process: _Outside = PROCESS.keep(_Outside, _Outside)
-        process.facts.update(resolution.facts)
+        process.last, process.facts = resolution, {}
         base = _base(app, "context")
         base.clear()
         base.update(vars(app).get(_AT_STARTUP, {}))
@@ -174,14 +194,15 @@ class Fact:
                 return self._instances.__get__(instance, owner)
             except AttributeError:
                 pass
-        resolution = _innermost()
+        resolution = innermost()
         while resolution is not None:
             if self._name in resolution.facts:
                 return resolution.facts[self._name]
             resolution = resolution.outer
-        facts = _outside().facts
-        if self._name in facts:
-            return facts[self._name]
+        outside = _outside()
+        for facts in (outside.facts, outside.last.facts if outside.last is not None else {}):
+            if self._name in facts:
+                return facts[self._name]
         kind = type(instance).__name__ if instance is not None else getattr(owner, "__name__", "")
         raise AttributeError(
             f"{kind!r} has no {self._name!r} before resolve() was called in this request",
@@ -200,10 +221,13 @@ class Fact:
     def forget(self) -> None:
         """As deleting it from the class."""
         self._facts().pop(self._name, None)
+        last = _outside().last
+        if last is not None:
+            last.facts.pop(self._name, None)
 
     @staticmethod
     def _facts() -> dict[str, Any]:
-        resolution = _innermost()
+        resolution = innermost()
         return _outside().facts if resolution is None else resolution.facts
 
 
@@ -238,9 +262,13 @@ class AppAttribute:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        resolution = resolution_of(instance)
+        resolution = innermost()
         if resolution is not None:
-            return resolution.values[self._name]
+            if resolution.app is instance:  # most often, and many times a call
+                return resolution.values[self._name]
+            resolution = resolution_of(instance)
+            if resolution is not None:
+                return resolution.values[self._name]
         if REQUEST.holder() is PROCESS:
             return self._process_value(instance)
         values = _outside().values
@@ -281,7 +309,7 @@ def startup_is_now(app: Any) -> None:
 
     To be called after something was appended to it.
     """
-    outside_of_all = _innermost() is None and REQUEST.holder() is PROCESS
+    outside_of_all = innermost() is None and REQUEST.holder() is PROCESS
     if outside_of_all and _is_in_module(sys._getframe(2)):
         vars(app)[_AT_STARTUP] = dict(_base(app, "context"))
 

@@ -20,6 +20,7 @@ from lmi_runtime.integrations.powertools import subclasses
 from lmi_runtime.integrations.powertools.resolution import (
     AppAttribute,
     Fact,
+    innermost,
     opened,
     resolution_of,
     startup_is_now,
@@ -62,7 +63,7 @@ def isolate_resolvers(module: ModuleType, swaps: Swaps) -> None:
     facts = {name: Fact(name) for name in ("current_event", "lambda_context")}
     for name, fact in facts.items():
         swaps.put(base, name, fact)
-    subclasses.expect(base, {"processed_stack_frames": frames, "context": app_context, **facts})
+    subclasses.expect({"processed_stack_frames": frames, "context": app_context, **facts})
     # Last: from then on, what is set on the class goes to whatever the metaclass has.
     swaps.put(base, "__class__", setting_facts(type(base), facts))
 
@@ -77,6 +78,9 @@ def isolate_merged_schemas(module: ModuleType, swaps: Swaps) -> None:
 def _in_a_place_of_its_own(resolve: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(resolve)
     def resolve_apart(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if subclasses.is_powertools(type(self)):
+            with opened(self):
+                return resolve(self, *args, **kwargs)
         with subclasses.watched(self), opened(self):
             return resolve(self, *args, **kwargs)
 
@@ -265,7 +269,8 @@ def _keep_responses_apart(module: ModuleType, swaps: Swaps) -> None:
 
     @functools.wraps(to_response)
     def to_own_response(self: Any, result: Any) -> Any:
-        return _own(to_response(self, result), response)
+        made = to_response(self, result)
+        return _own(made, response) if made is result else _known_as_own(made)
 
     @functools.wraps(builder)
     def build_own(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -277,8 +282,16 @@ def _keep_responses_apart(module: ModuleType, swaps: Swaps) -> None:
 
 
 def _own(response: Any, kind: type) -> Any:
-    if not isinstance(response, kind):
+    resolution = innermost()
+    if not isinstance(response, kind) or resolution is None or resolution.response is response:
         return response
     own: Any = copy.copy(response)
     own.headers = dict(own.headers)
-    return own
+    return _known_as_own(own)
+
+
+def _known_as_own(response: Any) -> Any:
+    resolution = innermost()
+    if resolution is not None:
+        resolution.response = response
+    return response

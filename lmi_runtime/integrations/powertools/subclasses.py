@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["expect", "watched"]
+__all__ = ["expect", "is_powertools", "watched"]
 
 logger = logging.getLogger("lmi_runtime.integrations")
 
 _expected: dict[str, object] = {}
 """What the attributes of resolvers should be; filled once, before anything is looked at."""
-_base: list[type] = []
 _told: dict[tuple[type, str], object] = {}
 """What has been looked at or said; changed by dict.setdefault only."""
 
@@ -22,9 +21,8 @@ _THEIRS = "aws_lambda_powertools"
 _SET_BY_POWERTOOLS = frozenset({"current_event", "lambda_context", "context"})
 
 
-def expect(base: type, attributes: Mapping[str, object]) -> None:
-    """Tell what subclasses of `base` have by these names, unless they have their own."""
-    _base[:] = [base]
+def expect(attributes: Mapping[str, object]) -> None:
+    """Tell what resolvers have by these names, unless a class has its own."""
     _expected.update(attributes)
 
 
@@ -36,7 +34,7 @@ def watched(app: Any) -> Iterator[None]:
     Thread safety: from any task or thread.
     """
     kind = type(app)
-    if kind.__module__.startswith(_THEIRS):
+    if is_powertools(kind):
         yield
         return
     if _is_first(kind, ""):
@@ -47,6 +45,11 @@ def watched(app: Any) -> Iterator[None]:
         # Set again, that is: what is made once and then stays is nobody's in particular.
         if before.get(name, value) is not value and before[name] is not None:
             _tell_of_state(kind, name)
+
+
+def is_powertools(kind: type) -> bool:
+    """Whether a class is powertools' own."""
+    return kind.__module__.startswith(_THEIRS)
 
 
 def _is_first(kind: type, what: str) -> bool:
