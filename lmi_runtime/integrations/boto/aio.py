@@ -53,6 +53,7 @@ async def client(
 
     Raises:
         LoadTimeout: It was not made before the current request's deadline. The making goes on.
+        PoolClosed: The worker stops.
         botocore.exceptions.BotoCoreError: There is no such service, or its region is unknown.
 
     Thread safety: in tasks of any event loop; each has a client of its own.

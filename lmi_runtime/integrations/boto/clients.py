@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Iterator
+from contextlib import closing
 from typing import Any
 
 import boto3  # type: ignore[import-untyped]
@@ -71,6 +72,7 @@ def client(
     Raises:
         LoadTimeout: It was not made before the current request's deadline. The making goes on,
             for whoever asks next.
+        PoolClosed: The worker stops.
         PoolTimeout: The budget had not so many permits free for 30 seconds.
         botocore.exceptions.BotoCoreError: There is no such service, or its region is unknown.
 
@@ -114,8 +116,8 @@ def _maker(
             chosen = session or _session()
             with turn(chosen._session):
                 made = chosen.client(service, region_name=region, config=merged, **options)
-            yield bounded(made)
-            made.close()
+            with closing(made):
+                yield bounded(made)
         finally:
             _give_back(permits)
 

@@ -52,7 +52,8 @@ def bounded(client: T) -> T:
     `DeadlineExceeded`; one that gives up its retries raises what the last attempt came to.
 
     Not bounded: looking up a host name; a server that sends a little now and then; bodies that
-    are read after the call, which wait for as long as the call might have; the pauses of waiters.
+    are read after the call, which wait for as long as the call might have; the pauses of waiters,
+    and those that adaptive retries make before a call; threads of AWS's common runtime (awscrt).
 
     Thread safety: from any thread, also while others use the client.
     """
@@ -94,6 +95,7 @@ def _bound(client: Any) -> None:
     emitter = endpoint._event_emitter
     if isinstance(emitter, _Events):
         return
+    make_request = endpoint.make_request
     session = endpoint.http_session
     managers = [session._manager, *session._proxy_managers.values()]
     # One dict for all pools of the session, also for those that are still to be made.
@@ -104,7 +106,7 @@ def _bound(client: Any) -> None:
             pool = manager.pools.get(key)
             if pool is not None:
                 pool.__class__ = _bounded_pool(pool.__class__)
-    endpoint.make_request = _bounded_calls(endpoint.make_request)
+    endpoint.make_request = _bounded_calls(make_request)
     endpoint._event_emitter = _Events(emitter)
 
 

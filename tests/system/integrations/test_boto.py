@@ -97,7 +97,7 @@ def test_everybody_gets_the_same_client(endpoint: str) -> None:
     assert len(made) == 8
     assert len({id(each) for each in made}) == 1
     made[0].create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": REGION})
-    assert [b["Name"] for b in made[0].list_buckets()["Buckets"]] == ["bucket"]
+    assert "bucket" in [b["Name"] for b in made[0].list_buckets()["Buckets"]]
 
 
 def test_other_arguments_make_another_client(endpoint: str) -> None:

@@ -89,9 +89,9 @@ def test_a_pause_that_would_outlast_the_request_is_not_made(
 
 def test_retries_go_on_while_there_is_time(make: Callable[..., Any], stub: AwsStub) -> None:
     stub.status = 503
-    sqs = make("sqs", config=Config(retries={"mode": "standard", "max_attempts": 3}))
+    sqs = make("sqs", config=Config(retries={"mode": "standard", "total_max_attempts": 3}))
     sqs.meta.events.register_first(
-        "needs-retry.sqs.ListQueues", lambda attempts, **_: 0.001 if attempts < 3 else False
+        "needs-retry.sqs.ListQueues", lambda attempts, **_: 0.001 if attempts < 3 else None
     )
     serving(5, fails(ClientError, sqs.list_queues))
 
