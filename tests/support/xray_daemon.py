@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import socket
 import threading
@@ -15,6 +16,8 @@ __all__ = ["Daemon", "daemon", "facts_of", "recording", "subsegments_of"]
 
 _END = b"all of it"
 _PATIENCE_S = 10.0
+_closed_at_exit: list[Any] = []
+"""The socket of the SDK's recorder, which nobody else closes."""
 
 
 class Daemon:
@@ -81,6 +84,8 @@ def recording(daemon: Daemon, context: Any, *, streaming_threshold: int = 0) -> 
     from aws_xray_sdk.core import xray_recorder as recorder
     from aws_xray_sdk.core.sampling.local.sampler import LocalSampler
 
+    if not _closed_at_exit:
+        _closed_at_exit.append(atexit.register(recorder.emitter._socket.close))
     before = vars(recorder).copy()
     threshold = recorder.streaming_threshold
     address = f"{recorder.emitter.ip}:{recorder.emitter.port}"
