@@ -23,9 +23,6 @@ _LINES = "cache"
 _NO_TRACE = "no trace"
 """What lines are held back under where no trace is known; there is one request's at a time."""
 
-_lock = _sync.ProcessWide(_sync.RLock)
-"""Held for single operations on a cache. Re-entrant: they make strings of what users log."""
-
 _being_written: ContextVar[tuple[object, dict[str, Any]] | None]
 _being_written = ContextVar("lmi_runtime.integrations.being_written", default=None)
 
@@ -45,6 +42,16 @@ def kept_lines() -> Iterator[None]:
         yield
     finally:
         _is_kept.reset(token)
+
+
+def _lock() -> _sync.RLock:
+    """
+    Held for single operations on what one request holds back.
+
+    Not for those on what others do, and re-entrant: they make strings of whatever users log.
+    """
+    lock: _sync.RLock = holder().keep(_lock, _sync.RLock)
+    return lock
 
 
 def make_cache_safe(module: ModuleType, swaps: Swaps) -> None:
@@ -76,7 +83,7 @@ class RequestLines(PerScope):
 
     Those that are being written are out of reach for whoever logs at the same time.
 
-    Thread safety: under `_lock`.
+    Thread safety: under the lock of `_lock`.
     """
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import logging
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import CodeType
 from typing import Any
 
-from lmi_runtime.integrations.powertools.logger_keys import FormatterKeys
 from lmi_runtime.integrations.scopes import PerScope
 
 __all__ = ["look_at"]
@@ -34,9 +35,11 @@ def look_at(formatter: Any) -> None:
 
     Thread safety: from any thread.
     """
-    mine = object()
     kind = type(formatter)
-    if _is_powertools(kind) or _seen.setdefault(kind, mine) is not mine or _leaves_keys(kind):
+    mine = object()
+    if formatter is None or _is_powertools(kind) or _seen.setdefault(kind, mine) is not mine:
+        return
+    if _leaves_keys(formatter):
         return
     names = [name for name, value in vars(formatter).items() if _holds_keys(kind, name, value)]
     for name in names:
@@ -60,26 +63,35 @@ def _is_powertools(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == "aws_lambda_powertools"
 
 
-def _leaves_keys(kind: type) -> bool:
-    """Whether all methods that change keys are powertools' own, or come to `log_format`."""
-    if not isinstance(getattr(kind, "log_format", None), FormatterKeys):
-        return False
-    return all(_leaves(function) for function in _own_keepers(kind))
+def _leaves_keys(formatter: Any) -> bool:
+    """Whether all methods that change keys are powertools' own, or come to what is isolated."""
+    return all(_leaves(formatter, function) for function in _own_keepers(type(formatter)))
 
 
 def _own_keepers(kind: type) -> Iterator[Callable[..., Any]]:
     for base in kind.__mro__:
-        if isinstance(vars(base).get("log_format"), FormatterKeys):
+        if _is_powertools(base):
             return
         yield from (vars(base)[name] for name in _KEEPERS if name in vars(base))
 
 
-def _leaves(function: Callable[..., Any]) -> bool:
+def _leaves(formatter: Any, function: Callable[..., Any]) -> bool:
     code: CodeType | None = getattr(function, "__code__", None)
     if code is None:
         return False
-    by_super = "__class__" in code.co_freevars and function.__name__ in code.co_names
-    return by_super or "log_format" in code.co_names
+    if "__class__" in code.co_freevars and function.__name__ in code.co_names:
+        return True  # it calls super()
+    return "log_format" in code.co_names or any(
+        isinstance(value, ContextVar) for value in _named(formatter, function, code)
+    )
+
+
+def _named(formatter: Any, function: Any, code: CodeType) -> Iterator[object]:
+    """What the function's names stand for, as far as that can be told without calling it."""
+    yield from inspect.getclosurevars(function).nonlocals.values()
+    for name in code.co_names:
+        yield function.__globals__.get(name)
+        yield inspect.getattr_static(formatter, name, None)
 
 
 def _holds_keys(kind: type, name: str, value: object) -> bool:

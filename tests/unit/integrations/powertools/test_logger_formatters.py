@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -94,6 +95,34 @@ def has_it_in_a_global() -> type:
     return Global
 
 
+def has_it_in_a_context_variable() -> type:
+    keys: ContextVar[dict[str, Any] | None] = ContextVar("keys", default=None)
+
+    class InContext(BasePowertoolsFormatter):
+        def append_keys(self, **additional_keys: Any) -> None:
+            keys.set({**(keys.get() or {}), **additional_keys})
+
+        def clear_state(self) -> None:
+            keys.set({})
+
+        def format(self, record: logging.LogRecord) -> str:
+            return json.dumps(keys.get())
+
+    return InContext
+
+
+def has_a_context_variable_of_its_own() -> type:
+    class OwnVariable(LambdaPowertoolsFormatter):
+        def __init__(self) -> None:
+            super().__init__()
+            self.keys: ContextVar[dict[str, Any] | None] = ContextVar("keys", default=None)
+
+        def append_keys(self, **additional_keys: Any) -> None:
+            self.keys.set({**(self.keys.get() or {}), **additional_keys})
+
+    return OwnVariable
+
+
 @pytest.mark.parametrize("kind", [leaves_keys, changes_in_place, has_its_own_besides, has_its_own])
 def test_requests_have_keys_of_their_own(kind: Callable[[], type]) -> None:
     lines = Lines()
@@ -118,7 +147,14 @@ def test_requests_have_keys_of_their_own(kind: Callable[[], type]) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [leaves_keys, changes_in_place, lambda: LambdaPowertoolsFormatter, lambda: DatadogLogFormatter],
+    [
+        leaves_keys,
+        changes_in_place,
+        has_it_in_a_context_variable,
+        has_a_context_variable_of_its_own,
+        lambda: LambdaPowertoolsFormatter,
+        lambda: DatadogLogFormatter,
+    ],
 )
 def test_those_that_leave_keys_to_powertools_are_not_told_about(
     kind: Callable[[], type], caplog: pytest.LogCaptureFixture

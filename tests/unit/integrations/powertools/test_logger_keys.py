@@ -261,6 +261,31 @@ class TestWithinARequest:
 
         assert seen == [(BASE, {})]
 
+    def test_a_task_that_outlives_it_still_writes_its_keys(
+        self, logger: Logger, lines: Lines
+    ) -> None:
+        async def main() -> None:
+            request = request_of(1)
+            ended = asyncio.Event()
+
+            async def stay() -> None:
+                await ended.wait()
+                logger.info("late")
+
+            async def handle() -> asyncio.Task[None]:
+                enter(request)
+                logger.append_keys(user=1)
+                return asyncio.create_task(stay())
+
+            task = await asyncio.create_task(handle())
+            request.end()
+            ended.set()
+            await task
+
+        asyncio.run(main())
+
+        assert [line["user"] for line in lines] == [1]
+
     def test_a_context_that_serves_a_second_one_starts_anew(self, logger: Logger) -> None:
         def handle() -> Any:
             logger.append_keys(user=1)
