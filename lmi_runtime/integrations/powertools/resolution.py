@@ -242,6 +242,7 @@ class AppAttribute:
         fresh: Makes a request's first value of the process's.
         default: The process's value, where there is none.
         stored: The name that it has in instances.
+        lasting: Whether it is there after a call as well.
 
     Thread safety: as in powertools within a call; apart, between calls.
     """
@@ -253,8 +254,10 @@ class AppAttribute:
         *,
         default: Callable[[], Any],
         stored: str | None = None,
+        lasting: bool = False,
     ) -> None:
         self._name = name
+        self._lasting = lasting
         self._fresh = fresh
         self._default = default
         self._stored = stored or name
@@ -269,6 +272,10 @@ class AppAttribute:
             resolution = resolution_of(instance)
             if resolution is not None:
                 return resolution.values[self._name]
+        if self._lasting:
+            last = _outside().last
+            if last is not None and last.app is instance:
+                return last.values[self._name]
         if REQUEST.holder() is PROCESS:
             return self._process_value(instance)
         values = _outside().values

@@ -50,7 +50,7 @@ def isolate_resolvers(module: ModuleType, swaps: Swaps) -> None:
     if hasattr(resolver, "resolve_async"):
         resolve_async = swaps.function(resolver, "resolve_async", "self, event, context")
         swaps.put(resolver, "resolve_async", _in_an_async_place_of_its_own(resolve_async))
-    frames = AppAttribute("processed_stack_frames", lambda _: [], default=list)
+    frames = AppAttribute("processed_stack_frames", lambda _: [], default=list, lasting=True)
     app_context = AppAttribute("context", copy.copy, default=dict)
     swaps.put(base, "processed_stack_frames", frames)
     swaps.put(base, "context", app_context)
