@@ -67,15 +67,17 @@ POWERTOOLS: tuple[Change, ...] = (
     _powertools("Batch", "utilities.batch.base", "batch:change"),
     _powertools("Batch", "utilities.batch.decorators", "batch:change_functions"),
     _powertools("Tracer", "tracing.tracer", "tracer:isolate_tracers"),
-    _powertools("Parameters", "utilities.parameters.base", "parameters:share_fetches"),
-    _powertools("Parameters", "utilities.parameters.ssm", "parameters:share_batches"),
-    _powertools("Parameters", "utilities.parameters.secrets", "parameters:share_secrets"),
-    _powertools("Parameters", "utilities.parameters.appconfig", "parameters:own_tokens"),
+    _powertools("Parameters", "utilities.parameters.base", "parameter_providers:share_fetches"),
+    _powertools("Parameters", "utilities.parameters.ssm", "parameter_providers:share_batches"),
+    _powertools("Parameters", "utilities.parameters.secrets", "parameter_providers:share_secrets"),
+    _powertools("Parameters", "utilities.parameters.appconfig", "parameter_providers:own_tokens"),
     _powertools(
-        "Parameters", "utilities.parameters.appconfig", "parameters:share_app_config_provider"
+        "Parameters",
+        "utilities.parameters.appconfig",
+        "parameter_defaults:share_app_config_provider",
     ),
     _powertools(
-        "Parameters", "utilities.parameters.constants", "parameters:share_default_providers"
+        "Parameters", "utilities.parameters.constants", "parameter_defaults:share_default_providers"
     ),
     _powertools(
         "Feature flags", "utilities.feature_flags.appconfig", "feature_flags:share_documents"
@@ -103,6 +105,13 @@ POWERTOOLS: tuple[Change, ...] = (
     _powertools(
         "Middleware factory", "middleware_factory.factory", "middleware_factory:await_handlers"
     ),
+    _powertools("Batch", "utilities.batch.decorators", "middleware_factory:remake"),
+    _powertools("Validation", "utilities.validation.validator", "middleware_factory:remake"),
+    _powertools("Parser", "utilities.parser.parser", "middleware_factory:remake"),
+    _powertools(
+        "Event sources", "utilities.data_classes.event_source", "middleware_factory:remake"
+    ),
+    _powertools("Kafka consumer", "utilities.kafka.kafka_consumer", "middleware_factory:remake"),
 )
 
 XRAY: tuple[Change, ...] = (

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from lmi_runtime.integrations.patching import Swaps, Unexpected
-from lmi_runtime.integrations.powertools.parameters import own, shared_values
+from lmi_runtime.integrations.powertools.parameter_values import own, shared_values
 
 __all__ = ["copy_answers", "share_documents"]
 

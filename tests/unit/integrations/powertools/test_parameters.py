@@ -24,6 +24,7 @@ from aws_lambda_powertools.utilities.parameters.exceptions import (
 from lmi_runtime import context
 from lmi_runtime.integrations import make_safe
 from lmi_runtime.integrations.powertools import parameters as ours
+from lmi_runtime.integrations.powertools.fetches import fetches
 from lmi_runtime.integrations.powertools.parameters import off_loop
 from tests.support.crowd import COUNT, TaskCrowd, ThreadCrowd, request_of
 
@@ -229,12 +230,8 @@ class TestOneFetch:
                 inner.append(provider.get("x"))
 
         provider.meanwhile = meanwhile
-        request = request_of(1)
-        context.enter(request)  # helper threads know whose they are
-        try:
+        with context.serving(request_of(1)):  # helper threads know whose they are
             assert provider.get("x") == provider.answer
-        finally:
-            request.end()
         assert inner == [provider.answer] * 2
 
 
@@ -253,7 +250,7 @@ def _many_wait(count: int) -> None:
 
 
 def _waiting() -> int:
-    table = ours.fetches()._table
+    table = fetches()._table
     return sum(len(one.done._cond._waiters) for one in list(table.values()))
 
 
@@ -611,15 +608,13 @@ class TestAppConfig:
 class TestOffLoop:
     @pytest.mark.anyio
     async def test_a_miss_is_fetched_in_a_thread_and_a_hit_is_not(self, provider: Counting) -> None:
-        request = request_of(4)
-        context.enter(request)
         seen: list[Any] = []
         provider.meanwhile = lambda: seen.append(context.current())
-        for _ in range(3):
-            assert await off_loop(provider.get, "x", transform="json") == {"items": [1]}
+        with context.serving(request_of(4)) as request:
+            for _ in range(3):
+                assert await off_loop(provider.get, "x", transform="json") == {"items": [1]}
         assert seen == [request]
         assert threading.get_ident() not in provider.threads
-        request.end()
 
     @pytest.mark.anyio
     async def test_a_hit_needs_no_thread(
