@@ -19,8 +19,9 @@ __all__ = ["Watchdog"]
 _GRACE_S = 0.2
 """How long a run that was told to end may take until somebody else in it counts as lost, too."""
 
-_LOOK_S = 0.25
-"""So much counts between two looks at most: else the machine, or this process, stood still."""
+_LOOK_S = 0.06
+"""So much counts between two looks at most, little more than a look's pause: if it took longer,
+the machine stood still, or had others to serve, and so had little time for those who run."""
 
 _LONG = 5
 """So many times the patience a run may go on slowly, until it is asked what it does meanwhile."""
