@@ -125,9 +125,15 @@ class TestThreads:
         except TypeError:
             pytest.skip("this version validates apps only")
 
+        def wait(app: Any, next_middleware: Any) -> Response:
+            meeting.meet()  # between validation and the route
+            response: Response = next_middleware(app)
+            return response
+
+        app.use([wait])
+
         @register
         def user(number: int, body: dict[str, int]) -> dict[str, int]:
-            meeting.meet()
             return {"route": number, "body": body["number"]}
 
         def handle(number: int) -> Any:
