@@ -1,0 +1,19 @@
+"""Every test leaves the process as it found it: no request, no open block, no loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lmi_runtime.context import peek
+from lmi_runtime.integrations.scopes import PROCESS, holder
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    """What is set where modules are imported is everybody's: a test must not look like a request."""
+    assert holder() is PROCESS
+    yield
+    assert peek() is None, "the test entered a request in its own context"
+    assert holder() is PROCESS
