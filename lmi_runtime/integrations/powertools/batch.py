@@ -11,7 +11,7 @@ that it starts, and for nobody else. It stays readable after the ``with`` block,
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -338,11 +338,12 @@ async def async_batch_processor(
     context: Any,
     **options: Any,
 ) -> Any:
-    """The decorator of that name, for handlers that are awaited."""
+    """The decorator of that name, where an event loop runs."""
     asked = _Asked(options["processor"])
     middleware(_nothing, event, context, **{**options, "processor": asked})
     await asked.do()
-    return await handler(event, context)
+    answer = handler(event, context)
+    return await answer if isinstance(answer, Awaitable) else answer
 
 
 def _nothing(event: Any, context: Any) -> None:
