@@ -207,7 +207,7 @@ def _decorated(
             try:
                 result = await begin()
             except BaseException as error:
-                publish(event, context, None, error)
+                publish(event, context, None, [error])
                 raise
             return publish(event, context, result)
 
@@ -228,7 +228,7 @@ def _decorated(
             try:
                 result = handler(event, context, *args, **kwargs)
             except BaseException as error:
-                publish(event, context, None, error)
+                publish(event, context, None, [error])
                 raise
             if inspect.isawaitable(result):
                 # Something lies around an `async def` that does not say so.
@@ -238,8 +238,14 @@ def _decorated(
     return decorate
 
 
-def _end(_event: Any, _context: Any, result: Any, error: BaseException | None = None) -> Any:
+def _end(_event: Any, _context: Any, result: Any, errors: list[BaseException] | None = None) -> Any:
     """What they take for the handler."""
-    if error is not None:
+    if errors is None:
+        return result
+    # An error that is left in a frame of its own traceback stays until it is collected, and
+    # everything that the handler had with it.
+    error = errors.pop()
+    try:
         raise error
-    return result
+    finally:
+        del error

@@ -65,6 +65,10 @@ class _Origin:
         self.mark = mark
         self.values: dict[str, Any] = {}
 
+    def __deepcopy__(self, memo: object) -> _Origin:
+        # A copy of the instance was made in the same request, as far as anybody can tell.
+        return self
+
 
 _KEPT = object()
 _ORIGIN = "_lmi_runtime_origin"
@@ -117,15 +121,21 @@ class Gathered:
 
     def __set__(self, instance: Any, value: Any) -> None:
         kept = _elsewhere(instance)
+        values = instance.__dict__
+        # What is set by whoever makes an instance is a setting that others have as well, but
+        # nobody else has what was gathered.
         if kept is None:
-            instance.__dict__[self._name] = value
-            return
-        kept.own[self._name, id(instance)] = (instance, value)
-        # A user's class that is made here: the others start with its settings, and without
-        # what has been gathered.
-        if self._name not in instance.__dict__:
-            others = type(value)() if isinstance(value, _CONTAINERS) else value
-            instance.__dict__[self._name] = None if self._name == "timestamp" else others
+            values[self._name] = value
+            if _ORIGIN in values:
+                values[_ORIGIN].values.setdefault(self._name, self._for_others(value))
+        else:
+            kept.own[self._name, id(instance)] = (instance, value)
+            values.setdefault(self._name, self._for_others(value))
+
+    def _for_others(self, value: Any) -> Any:
+        if isinstance(value, _CONTAINERS):
+            return type(value)()
+        return None if self._name == "timestamp" else value
 
     def _begin(self, kept: _Kept, instance: Any) -> tuple[Any, Any]:
         origin = instance.__dict__.get(_ORIGIN)
@@ -179,7 +189,8 @@ def made_here(init: Callable[..., None]) -> Callable[..., None]:
             return
         origin = self.__dict__[_ORIGIN] = _Origin(_kept_in(place).mark)
         init(self, *args, **kwargs)
-        for name, value in self.__dict__.items():
+        for name in origin.values:
+            value = self.__dict__[name]
             origin.values[name] = copy.copy(value) if isinstance(value, _CONTAINERS) else value
         origin.values["metric_set"] = type(self.metric_set)()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -215,6 +216,55 @@ def test_what_the_first_request_makes_for_all_starts_from_how_it_was_made(blobs:
     assert [(names(blob), namespace(blob)) for blob in found] == [(["second"], "shop")] * 4
     assert "first" not in json.dumps(found)
     assert [blob.get("stage") for blob in found] == ["prod", None, "prod", None]
+
+
+def test_metrics_that_a_maker_passes_in_are_those_of_its_request(blobs: Blobs) -> None:
+    made: list[Any] = []
+    value = {"Unit": "Count", "StorageResolution": 60, "Value": [1.0]}
+
+    def make() -> None:
+        made.append(EphemeralMetrics(namespace="shop", metric_set={"first": value}))
+        assert list(made[0].metric_set) == ["first"]
+
+    serving(1, make)
+    serving(2, lambda: made[0].flush_metrics())
+    serving(3, lambda: made[0].add_metric("third", "Count", 3))
+    made[0].flush_metrics()
+
+    assert blobs() == []
+
+
+def test_a_copy_has_what_the_original_has(blobs: Blobs) -> None:
+    def job() -> None:
+        original = EphemeralMetrics(namespace="shop")
+        original.add_metric("sold", "Count", 1)
+        copy.deepcopy(original).flush_metrics()
+        original.flush_metrics()
+
+    serving(1, job)
+    job()
+
+    assert [names(blob) for blob in blobs()] == [["sold"]] * 4
+
+
+def test_instances_of_one_request_share_its_default_dimensions(blobs: Blobs) -> None:
+    """Wherever they were made, and after something was published as well."""
+    metrics = Metrics(namespace="shop", service="s")
+
+    def job() -> None:
+        metrics.set_default_dimensions(tenant="one")
+        own = Metrics(namespace="shop", service="s")
+        for name in ("first", "second"):
+            own.add_metric(name, "Count", 1)
+            own.flush_metrics()
+
+    serving(1, job)
+
+    assert [(names(blob), blob["tenant"]) for blob in blobs()] == [
+        (["first"], "one"),
+        (["second"], "one"),
+    ]
+    assert Metrics._default_dimensions == {}
 
 
 def test_a_provider_that_metrics_is_given(crowd: Crowd, blobs: Blobs) -> None:

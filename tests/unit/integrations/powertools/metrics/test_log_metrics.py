@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import json
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import suppress
+from typing import Any, NoReturn
 
 import anyio
 import anyio.lowlevel
@@ -27,7 +30,7 @@ from aws_lambda_powertools.metrics.provider.datadog import DatadogMetrics
 
 from lmi_runtime.context import enter
 from tests.support.crowd import COUNT, LambdaContext, ThreadCrowd, request_of
-from tests.support.metrics import Blobs, Crowd, dimensions, names
+from tests.support.metrics import Blobs, Crowd, dimensions, names, serving
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:No application metrics to publish"),
@@ -157,6 +160,41 @@ def test_a_plain_handler_that_fails_has_its_metrics_published(blobs: Blobs) -> N
     assert [names(blob) for blob in blobs()] == [["sold"]]
 
 
+def test_an_error_is_gone_when_nobody_has_it_any_more() -> None:
+    """With all that the frames of its traceback hold; nothing waits for a collection."""
+    metrics = EphemeralMetrics(namespace="shop")
+    errors: list[weakref.ref[Refused]] = []
+
+    def fail() -> NoReturn:
+        error = Refused()
+        errors.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    @metrics.log_metrics
+    def handle(event: int, context: Any) -> None:
+        fail()
+
+    @metrics.log_metrics
+    async def handle_async(event: int, context: Any) -> None:
+        fail()
+
+    async def main() -> None:
+        with suppress(Refused):
+            await handle_async(1, None)
+
+    gc.disable()
+    try:
+        with suppress(Refused):
+            handle(1, None)
+        asyncio.run(main())
+        assert [error() for error in errors] == [None, None]
+    finally:
+        gc.enable()
+
+
 def test_a_wrapper_that_does_not_say_it_is_async(blobs: Blobs) -> None:
     metrics = Metrics(namespace="shop")
 
@@ -240,6 +278,25 @@ def test_what_an_import_added_is_published_once(crowd: Crowd, blobs: Blobs) -> N
     assert {blob["of"] for blob in emf} == {"import"}
     lines = Counter(blob["m"] for blob in found if "m" in blob)
     assert lines == {"shop.one": 1, "shop.two": 1, "shop.three": 1, "shop.sold": COUNT}
+
+
+def test_code_without_a_request_leaves_what_an_import_added_to_the_first_one(
+    blobs: Blobs,
+) -> None:
+    """A thread of the function's own may never publish anything."""
+    metrics = Metrics(namespace="shop")
+    metrics.add_metric("imported", "Count", 1)
+
+    def background() -> None:
+        metrics.add_metric("own", "Count", 1)
+        metrics.flush_metrics()
+
+    thread = threading.Thread(target=background)
+    thread.start()
+    thread.join()
+    serving(1, metrics.flush_metrics)
+
+    assert [names(blob) for blob in blobs()] == [["own"], ["imported"]]
 
 
 def test_an_async_handler_on_trio(blobs: Blobs) -> None:

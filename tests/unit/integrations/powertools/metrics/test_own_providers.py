@@ -221,3 +221,23 @@ def test_a_handler_of_a_provider_of_ones_own_gets_what_it_is_called_with() -> No
     provider = Lines("shop")
     handle = provider.log_metrics(lambda event, context, *args: (event, args))
     assert handle("event", LambdaContext(1), 2) == ("event", (2,))
+
+
+def test_the_time_that_the_first_request_sets_is_not_a_setting(blobs: Blobs) -> None:
+    class Timed(Lines):
+        timestamp: int | None
+
+        def serialize_metric_set(self, raise_on_empty_metrics: bool = False) -> str:
+            return json.dumps(self.timestamp)
+
+    made: list[Timed] = []
+
+    def make() -> None:
+        made.append(Timed("shop"))
+        made[0].timestamp = 1
+        made[0].flush_metrics()
+
+    serving(1, make)
+    serving(2, lambda: made[0].flush_metrics())
+
+    assert blobs() == [1, None]
