@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import importlib.abc
-import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmi_runtime import _sync
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 __all__ = ["when_imported"]
 
@@ -33,7 +34,7 @@ def when_imported(name: str, callback: Callback) -> None:
         callback(importlib.import_module(name))
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """
     Finds nothing by itself: it asks the others, and marks what they find.
 
@@ -48,6 +49,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def add(self, name: str, callback: Callback) -> None:
         with self._lock:
             if self not in sys.meta_path:
+                # Duck-typed, as is the loader: `importlib.abc` takes 10 ms to import before 3.12.
                 sys.meta_path.insert(0, self)
             self._callbacks[name] = (*self._callbacks.get(name, ()), callback)
 
@@ -56,17 +58,17 @@ class _Finder(importlib.abc.MetaPathFinder):
         fullname: str,
         path: Sequence[str] | None,
         target: ModuleType | None = None,
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         if fullname not in self._callbacks:
             return None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
             if finder is self or find is None:
                 continue
-            spec: importlib.machinery.ModuleSpec | None = find(fullname, path, target)
+            spec: ModuleSpec | None = find(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, self)
+                    spec.loader = _Loader(spec.loader, self)  # type: ignore[assignment]
                 return spec
         return None
 
@@ -76,7 +78,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             callback(module)
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     """Stands in for a loader until the module has been made, and leaves no trace."""
 
     def __init__(self, loader: Any, finder: _Finder) -> None:
@@ -87,10 +89,10 @@ class _Loader(importlib.abc.Loader):
         # For whoever looks a module up without importing it.
         return getattr(self._loader, name)
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         spec.loader = self._loader
         made: ModuleType | None = self._loader.create_module(spec)
-        spec.loader = self
+        spec.loader = self  # type: ignore[assignment]
         return made
 
     def exec_module(self, module: ModuleType) -> None:
