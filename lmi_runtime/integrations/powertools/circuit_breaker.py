@@ -21,7 +21,7 @@ from typing import Any, Final
 from lmi_runtime import _sync
 from lmi_runtime.integrations.calls import in_thread, is_async
 from lmi_runtime.integrations.patching import Swaps
-from lmi_runtime.integrations.powertools.endings import raising, returning
+from lmi_runtime.integrations.powertools.endings import is_awaited_here, raising, returning
 
 __all__ = ["count_what_is_awaited"]
 
@@ -80,20 +80,39 @@ def count_what_is_awaited(module: ModuleType, swaps: Swaps) -> None:
 
     @functools.wraps(handle)
     def handled(self: Any) -> Any:
-        if is_async(self.function):
+        if is_awaited_here(self.function):
             return _awaited(self, handle, call_closed, call_probe)
         return handle(self)
+
+    @functools.wraps(call_closed)
+    def called(self: Any) -> Any:
+        return _called(self, call_closed)
 
     @functools.wraps(call_probe)
     def probed(self: Any) -> Any:
         with _probes().one(self.name) as is_only:
             if is_only:
-                return call_probe(self)
+                return _called(self, call_probe)
         return self._open_response(_circuit(self))
 
     swaps.put(handler, "handle", handled)
+    swaps.put(handler, "_call_closed", called)
     swaps.put(handler, "_call_probe", probed)
     swaps.put(module, "_probe_owner_id", _process)
+
+
+def _called(handler: Any, call: Callable[[Any], Any]) -> Any:
+    """Call a function that is not known to be async; what it returns may be, nevertheless."""
+    ended = copy(handler)
+    try:
+        response = handler.function(*handler.fn_args, **handler.fn_kwargs)
+    except Exception as error:
+        ended.function = raising(error)
+    else:
+        if inspect.isawaitable(response):
+            return _recorded(handler, returning(response), call)
+        ended.function = returning(response)
+    return call(ended)
 
 
 def _process() -> str:
@@ -114,11 +133,11 @@ async def _awaited(
     """Do as powertools does around a function, in threads, and await the function in between."""
     way = await _way(handler, handle)
     if way is _CLOSED:
-        return await _recorded(handler, call_closed)
+        return await _recorded(handler, handler.function, call_closed)
     if way is _PROBE:
         with _probes().one(handler.name) as is_only:
             if is_only:
-                return await _recorded(handler, call_probe)
+                return await _recorded(handler, handler.function, call_probe)
         way = _Open(await in_thread(_circuit, handler))
     return await _refused(handler, way.circuit)
 
@@ -135,7 +154,7 @@ async def _way(handler: Any, handle: Callable[[Any], Any]) -> Any:
     return await in_thread(handle, asking)
 
 
-async def _recorded(handler: Any, call: Callable[[Any], Any]) -> Any:
+async def _recorded(handler: Any, function: Callable[..., Any], call: Callable[[Any], Any]) -> Any:
     """
     Call the function, and have powertools record what it came to.
 
@@ -143,7 +162,7 @@ async def _recorded(handler: Any, call: Callable[[Any], Any]) -> Any:
     """
     ended = copy(handler)
     try:
-        response = await handler.function(*handler.fn_args, **handler.fn_kwargs)
+        response = await function(*handler.fn_args, **handler.fn_kwargs)
     except Exception as error:
         ended.function = raising(error)
     else:

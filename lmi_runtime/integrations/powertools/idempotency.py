@@ -10,6 +10,7 @@ which for an ``async def`` is a coroutine.
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -20,9 +21,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from lmi_runtime import _sync, context
-from lmi_runtime.integrations.calls import in_thread, is_async, request_for
-from lmi_runtime.integrations.patching import Swaps, Unexpected
-from lmi_runtime.integrations.powertools.endings import raising, returning
+from lmi_runtime.integrations.calls import in_thread, request_for
+from lmi_runtime.integrations.patching import Swaps
+from lmi_runtime.integrations.powertools.endings import is_awaited_here, raising, returning
 from lmi_runtime.integrations.scopes import PerScope, Scope
 
 __all__ = ["isolate_calls", "isolate_configs", "isolate_stores", "see_invocations"]
@@ -94,7 +95,7 @@ def isolate_calls(module: ModuleType, swaps: Swaps) -> None:
     handler = swaps.attribute(module, "IdempotencyHandler")
     init = swaps.function(handler, "__init__", "self, function, config, persistence_store")
     handle = swaps.function(handler, "handle", "self")
-    swaps.function(handler, "_get_function_response", "self")
+    respond = swaps.function(handler, "_get_function_response", "self")
 
     @functools.wraps(init)
     def initialised(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -104,13 +105,27 @@ def isolate_calls(module: ModuleType, swaps: Swaps) -> None:
 
     @functools.wraps(handle)
     def handled(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if is_async(self.function):
+        if is_awaited_here(self.function):
             return _awaited(self, lambda beginning: handle(beginning, *args, **kwargs))
         with _named(self):
             return handle(self, *args, **kwargs)
 
+    @functools.wraps(respond)
+    def responded(self: Any) -> Any:
+        finishing = copy(self)
+        try:
+            response = self.function(*self.fn_args, **self.fn_kwargs)
+        except Exception as error:
+            finishing.function = raising(error)
+        else:
+            if inspect.isawaitable(response):
+                return _finished(self, returning(response))
+            finishing.function = returning(response)
+        return respond(finishing)
+
     swaps.put(handler, "__init__", initialised)
     swaps.put(handler, "handle", handled)
+    swaps.put(handler, "_get_function_response", responded)
 
 
 @contextmanager
@@ -136,8 +151,13 @@ async def _awaited(handler: Any, handle: Callable[[Any], Any]) -> Any:
         raise
     if stored is not _RUN:
         return stored
+    return await _finished(handler, handler.function)
+
+
+async def _finished(handler: Any, function: Callable[..., Any]) -> Any:
+    """Await the function, and store what it came to."""
     try:
-        response = await handler.function(*handler.fn_args, **handler.fn_kwargs)
+        response = await function(*handler.fn_args, **handler.fn_kwargs)
     except Exception as error:
         return await _settled(handler, raising(error))
     except BaseException as error:
@@ -227,48 +247,37 @@ def _release(handler: Any, error: BaseException | None) -> None:
 
 
 def see_invocations(module: ModuleType, swaps: Swaps) -> None:
-    """Have `idempotent` open a request where there is none, and await what has to be awaited."""
+    """Have `idempotent` open a request where there is none."""
     original = swaps.function(
         module, "idempotent", "handler, event, context, persistence_store, **kwargs"
     )
-    middleware = getattr(original, "__wrapped__", None)
-    if middleware is None:
-        raise Unexpected("idempotent is no middleware")
-    replacement = _in_requests(original, middleware)
+    replacement = _in_requests(original)
     swaps.put(module, "idempotent", replacement)
     package = sys.modules.get(module.__name__.rpartition(".")[0])
     if getattr(package, "idempotent", None) is original:
         swaps.put(package, "idempotent", replacement)
 
 
-def _in_requests(
-    original: Callable[..., Any], middleware: Callable[..., Any]
-) -> Callable[..., Any]:
+def _in_requests(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def idempotent(func: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
         if func is None:
             return functools.partial(idempotent, **options)
-        wrapped = original(func, **options)
-        if is_async(func):
-            return _async_handler(func, functools.partial(middleware, func, **options))
-        return _handler(func, wrapped)
+        return _handler(func, original(func, **options))
 
     return idempotent
 
 
 def _handler(func: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(func)
+    async def awaiting(event: Any, context: Any, **kwargs: Any) -> Any:
+        with request_for(context):
+            response = wrapped(event, context, **kwargs)
+            return await response if inspect.isawaitable(response) else response
+
     def handler(event: Any, context: Any, **kwargs: Any) -> Any:
+        if is_awaited_here(func):
+            return awaiting(event, context, **kwargs)
         with request_for(context):
             return wrapped(event, context, **kwargs)
 
-    return handler
-
-
-def _async_handler(func: Callable[..., Any], called: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(func)
-    async def handler(event: Any, context: Any, **kwargs: Any) -> Any:
-        with request_for(context):
-            return await called(event, context, **kwargs)
-
-    return handler
+    return functools.wraps(func)(awaiting if inspect.iscoroutinefunction(func) else handler)

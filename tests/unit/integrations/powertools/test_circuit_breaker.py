@@ -219,6 +219,12 @@ class TestAsync:
             await call("one")
         assert await call("two") == ["two", "service", "OPEN"]
 
+    def test_a_function_that_nobody_knows_to_be_async(self, store: Memory) -> None:
+        call = breaker(store, lambda: failing(), failures=1)
+        with pytest.raises(OSError, match="down"):
+            asyncio.run(call())
+        assert store.writes == ["OPEN"]
+
     def test_fifty_tasks_that_fail(self, store: Memory) -> None:
         crowd = TaskCrowd()
 

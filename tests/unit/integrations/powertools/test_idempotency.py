@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import inspect
 import json
 import sys
 import threading
@@ -234,7 +235,7 @@ class TestExactlyOnce:
 def _named(
     make: Callable[..., Any], store: Memory, number: int, meet: Callable[[], Any]
 ) -> Callable[..., Any]:
-    if asyncio.iscoroutinefunction(meet):
+    if inspect.iscoroutinefunction(meet):
 
         async def body(*, data: dict[str, int]) -> dict[str, int]:
             await meet()
@@ -577,6 +578,29 @@ class TestAsync:
 
         bound = functools.wraps(body)(functools.partial(body, 4))
         assert asyncio.run(function(store, bound)(data=1)) == 5
+
+    def test_a_function_that_nobody_knows_to_be_async(self, store: Memory) -> None:
+        async def body(*, data: int) -> int:
+            if data < 0:
+                raise ValueError("no")
+            return data
+
+        call = function(store, lambda *, data: body(data=data))
+        assert [asyncio.run(call(data=1)), call(data=1)] == [1, 1]
+        with pytest.raises(ValueError, match="no"):
+            asyncio.run(call(data=-1))
+        assert store.statuses() == ["COMPLETED"]
+
+    def test_a_decorated_function_that_runs_its_coroutine_by_itself(self, store: Memory) -> None:
+        async def body(*, data: int) -> int:
+            return data
+
+        @functools.wraps(body)
+        def runs(*, data: int) -> int:
+            return asyncio.run(body(data=data))
+
+        assert function(store, runs)(data=1) == 1
+        assert store.statuses() == ["COMPLETED"]
 
 
 class Timed(LambdaContext):
