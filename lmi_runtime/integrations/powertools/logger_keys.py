@@ -1,4 +1,4 @@
-"""The keys of powertools' log lines: those of the request that writes them, on the process's."""
+"""Keys of powertools' log lines: each request's own, on top of the process's."""
 
 from __future__ import annotations
 
@@ -110,13 +110,13 @@ class FormatterKeys(PerContext):
         if instance is None:
             return self
         if _for_everybody.get():
-            return instance.__dict__[KEYS]
+            return _process_keys(instance)
         # As of `PerContext`, but not by a call of it: every line asks twice.
         of, cells = self._values.get()
         cell = cells.get(id(instance))
         if cell is not None and of is context.peek():
             return cell.value
-        keys = instance.__dict__[KEYS]
+        keys = _process_keys(instance)
         if holder() is not PROCESS:
             keys = dict(keys)
             super().__set__(instance, keys)
@@ -127,6 +127,14 @@ class FormatterKeys(PerContext):
             instance.__dict__[KEYS] = value
         else:
             super().__set__(instance, value)
+
+
+def _process_keys(instance: Any) -> Any:
+    try:
+        return instance.__dict__[KEYS]
+    except KeyError:
+        text = f"{type(instance).__name__!r} object has no attribute {KEYS!r}"
+        raise AttributeError(text, name=KEYS, obj=instance) from None
 
 
 class LocalKeys:

@@ -421,6 +421,13 @@ def test_a_formatter_made_within_a_request_serves_the_others(lines: Lines) -> No
     assert plain_keys(logger) == {"given": 1, "also": 2}
 
 
+def test_a_formatter_that_is_not_made_yet_has_no_keys() -> None:
+    formatter = LambdaPowertoolsFormatter.__new__(LambdaPowertoolsFormatter)
+
+    assert not hasattr(formatter, "log_format")
+    assert not in_request(1, lambda: hasattr(formatter, "log_format"))
+
+
 def test_keys_change_while_other_threads_of_the_request_write(lines: Lines) -> None:
     """The formatter's own dictionary would change its size in the middle of a line."""
     logger = make_logger(lines)
