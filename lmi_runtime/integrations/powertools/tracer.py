@@ -45,12 +45,16 @@ def isolate_tracers(module: ModuleType, swaps: Swaps) -> None:
     )
     swaps.function(kind, "_add_response_as_metadata", "self, method_name, data, subsegment")
     swaps.function(kind, "_add_full_exception_as_metadata", "self, method_name, error, subsegment")
+    init = swaps.function(kind, "__init__", "self, service, provider")
     is_cold_start = swaps.function(module, "_is_cold_start", "")
-    for name in ("constants", "logger", "resolve_truthy_env_var_choice"):
-        swaps.attribute(module, name)
+    swaps.function(module, "resolve_env_var_choice", "env, choice")
+    swaps.function(module, "resolve_truthy_env_var_choice", "env, choice")
     swaps.function(module, "sanitize_xray_segment_name", "")
+    for name in ("constants", "logger"):
+        swaps.attribute(module, name)
 
     swaps.put(module, "_is_cold_start", _told_once(is_cold_start))
+    swaps.put(kind, "__init__", _as_asked(module, init))
     swaps.put(kind, "capture_lambda_handler", _capture_lambda_handler(module, handler))
     swaps.put(kind, "capture_method", _capture_method(module, method))
     swaps.put(kind, "_decorate_generator_function", _resumed_apart(generator))
@@ -63,6 +67,21 @@ def _told_once(is_cold_start: Callable[[], bool]) -> Callable[[], bool]:
             return is_cold_start()
 
     return locked
+
+
+def _as_asked(module: Any, init: Function) -> Function:
+    """All tracers share a configuration, where one finds what another was asked for."""
+
+    @functools.wraps(init)
+    def __init__(self: Any, service: str | None = None, *args: Any, **kwargs: Any) -> None:
+        init(self, service, *args, **kwargs)
+        asked = module.resolve_env_var_choice(
+            env=os.getenv(module.constants.SERVICE_NAME_ENV), choice=service
+        )
+        self.service = asked or self.service
+        self.provider = kwargs.get("provider") or self.provider
+
+    return __init__
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +260,22 @@ def _capture_method(module: Any, original: Function) -> Function:
 
 def _around_unknown(method: Function) -> Callable[[_Capture, Function], Function] | None:
     """How to capture what powertools takes for a plain function, or None."""
-    within = getattr(method, "__wrapped__", None)
     if inspect.isasyncgenfunction(method):
         return _around_async_generator
-    if inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(within):
-        return None
-    if inspect.isasyncgenfunction(within):
+    if getattr(method, "__code__", None) is _MANAGER_CODE:
         return _around_async_manager
+    if inspect.iscoroutinefunction(method):
+        return None
     return _around_hidden_async if is_async(method) else None
+
+
+@asynccontextmanager
+async def _some_manager() -> AsyncIterator[None]:
+    yield
+
+
+_MANAGER_CODE = _some_manager.__code__
+"""All functions that `asynccontextmanager` makes share it."""
 
 
 def _around_hidden_async(capture: _Capture, method: Function) -> Function:

@@ -467,6 +467,23 @@ def test_an_async_method_below_another_decorator_is_awaited(tracer: Any, daemon:
     assert {document["parent_id"] for document in documents} == {facts_of(1)[1]}
 
 
+def test_a_generator_below_another_decorator_is_left_alone(tracer: Any, daemon: Daemon) -> None:
+    """It cannot be told what that makes of it."""
+
+    async def inner() -> AsyncIterator[int]:
+        yield 1
+
+    @tracer.capture_method
+    @functools.wraps(inner)
+    def stream() -> AsyncIterator[int]:
+        return inner()
+
+    async def serve() -> list[int]:
+        return [item async for item in stream()]
+
+    assert run_in_request(1, serve) == [1]
+
+
 # Generators.
 
 
@@ -699,6 +716,48 @@ def test_a_provider_of_ones_own(tracer: Any) -> None:
     for name in ("## handler", "## async_handler"):
         assert sent[name].annotations["ColdStart"] is False
         assert list(sent[name].metadata.values()) == ["answer"]
+
+
+class Meeting(dict[str, Any]):
+    """A configuration that two threads have written to before either reads it."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        super().__init__(values)
+        self.both = threading.Barrier(2)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(name, value)
+        if name == "patch_modules":
+            self.both.wait(30)
+
+
+def test_tracers_made_at_once_are_what_was_asked_for(
+    tracer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Tracer, "_config", Meeting(Tracer._config))
+    made: dict[str, Any] = {}
+    providers = {"a": OwnProvider(), "b": OwnProvider()}
+
+    def make(service: str) -> None:
+        provider = providers[service]
+        made[service] = Tracer(service, disabled=False, auto_patch=False, provider=provider)
+
+    threads = [threading.Thread(target=make, args=(service,)) for service in providers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {service: one.service for service, one in made.items()} == {"a": "a", "b": "b"}
+    assert {service: one.provider for service, one in made.items()} == providers
+
+
+def test_a_tracer_is_what_others_were_where_nothing_is_asked(
+    tracer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does powertools; and the environment comes before that."""
+    assert Tracer(auto_patch=False, disabled=False).service == "shop"
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "environment")
+    assert Tracer(auto_patch=False, disabled=False).service == "environment"
 
 
 def test_a_tracer_made_before_is_changed_as_well(tracer: Any, daemon: Daemon) -> None:

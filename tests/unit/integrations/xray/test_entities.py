@@ -76,6 +76,40 @@ def test_a_segment_that_two_threads_end_the_last_of_is_sent_once(
     assert {child["name"] for child in document["subsegments"]} == {"a", "b"}
 
 
+class Interrupted:
+    """An emitter that lets something begin while the first entity is being written out."""
+
+    def __init__(self, emitter: Any, meanwhile: threading.Thread) -> None:
+        self.emitter = emitter
+        self.meanwhile = meanwhile
+        self.interfered: list[bool] = []
+
+    def send_entity(self, entity: Any) -> None:
+        if not self.interfered:
+            self.meanwhile.start()
+            self.meanwhile.join(BRIEF_S)
+            self.interfered.append(not self.meanwhile.is_alive())
+        self.emitter.send_entity(entity)
+
+
+def test_a_tree_is_not_sent_while_parts_of_it_are(
+    elsewhere: Any, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part would be in both, or in none."""
+    elsewhere.streaming_threshold = 0
+    segment = elsewhere.begin_segment("segment")
+    elsewhere.begin_subsegment("parent")
+    end_parent = threading.Thread(target=copy_context().run, args=(elsewhere.end_subsegment,))
+    with elsewhere.in_subsegment("part"):
+        segment.close()
+        interrupted = Interrupted(elsewhere.emitter, end_parent)
+        monkeypatch.setattr(elsewhere, "_emitter", interrupted)
+    end_parent.join()
+    assert interrupted.interfered == [False]
+    sent = list(subsegments_of(daemon.documents()))
+    assert sorted(document["name"] for document in sent) == ["parent", "part", "segment"]
+
+
 def test_threads_of_one_request_make_one_tree(elsewhere: Any, daemon: Daemon) -> None:
     """Nothing is lost, or sent twice, though the tree is streamed out while it grows."""
     elsewhere.streaming_threshold = 2
