@@ -10,7 +10,13 @@ from typing import Any
 
 from lmi_runtime import _sync, context
 
-__all__ = ["carry_requests"]
+__all__ = ["Carrier", "carry_requests", "carry_where_no_request_is"]
+
+Carrier = Callable[[], Callable[..., Any] | None]
+"""Called where a thread is started: what calls a function with its arguments there, or None."""
+
+_carriers: list[Carrier] = []
+"""For where no request is being served; only grows."""
 
 _done: dict[str, object] = {}
 """Whether it has been done; changed by dict.setdefault only."""
@@ -37,10 +43,26 @@ def carry_requests() -> None:
         pool.submit = _carrying_submit(pool.submit)  # type: ignore[method-assign]
 
 
+def carry_where_no_request_is(carrier: Carrier) -> None:
+    """
+    Have threads that are started outside requests do what they do in what `carrier` gives them.
+
+    Thread safety: from any thread.
+    """
+    _carriers.append(carrier)
+
+
+def _carried() -> Callable[..., Any] | None:
+    carried = context.carried()
+    if carried is not None:
+        return carried.run
+    return next((run for carrier in _carriers if (run := carrier()) is not None), None)
+
+
 def _carrying_start(start: Callable[[_sync.Thread], None]) -> Callable[[_sync.Thread], None]:
     @functools.wraps(start)
     def carrying(self: _sync.Thread) -> None:
-        carried = None if _knows_better(self) else context.carried()
+        carried = None if _knows_better(self) else _carried()
         if carried is None:
             start(self)
             return
@@ -48,7 +70,7 @@ def _carrying_start(start: Callable[[_sync.Thread], None]) -> Callable[[_sync.Th
 
         def run_there() -> None:
             del self.run  # it would keep the thread, and the thread it
-            carried.run(run)
+            carried(run)
 
         self.run = run_there  # type: ignore[method-assign]
         start(self)
@@ -69,10 +91,10 @@ def _carrying_submit(submit: Callable[..., Future[Any]]) -> Callable[..., Future
     def carrying(
         self: _sync.ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Future[Any]:
-        carried = context.carried()
+        carried = _carried()
         if carried is None:
             return submit(self, fn, *args, **kwargs)
         # In an empty context: a thread that is started here stays for the calls of others.
-        return Context().run(submit, self, functools.partial(carried.run, fn, *args, **kwargs))
+        return Context().run(submit, self, functools.partial(carried, fn, *args, **kwargs))
 
     return carrying

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from lmi_runtime import _sync, context
+from lmi_runtime.integrations.helper_threads import carry_where_no_request_is
 from lmi_runtime.integrations.scopes import PROCESS, REQUEST, PerContext
 
 __all__ = [
@@ -43,12 +44,13 @@ class Resolution:
     tasks and threads of the call, as they are in powertools.
     """
 
-    __slots__ = ("app", "facts", "outer", "request", "response", "values")
+    __slots__ = ("app", "closed", "facts", "outer", "request", "response", "values")
 
     def __init__(self, app: Any, outer: Resolution | None, started_with: Any) -> None:
         self.app = app
         self.outer = outer
         self.request = context.peek()
+        self.closed = False  # turns True once
         self.facts: dict[str, Any] = {}
         self.values: dict[str, Any] = {"context": started_with, "processed_stack_frames": []}
         # The last one that is known to be nobody else's.
@@ -69,6 +71,8 @@ class _Outside:
 
 _open: ContextVar[Resolution | None]
 _open = ContextVar("lmi_runtime.integrations.resolution", default=None)
+_is_carried: ContextVar[bool]
+_is_carried = ContextVar("lmi_runtime.integrations.resolution_is_carried", default=False)
 _get_open, _peek = _open.get, context.peek  # looked up twenty times a call
 
 
@@ -81,7 +85,35 @@ def innermost() -> Resolution | None:
     resolution = _get_open()
     if resolution is None or resolution.request is not _peek():
         return None
+    if resolution.closed and _is_carried.get():
+        return None
     return resolution
+
+
+def carrying() -> Callable[..., Any] | None:
+    """
+    For threads that are started in a call: what has a function be part of it, while it runs.
+
+    Where there is a request, threads have that, and the call with it.
+
+    Thread safety: from any task or thread.
+    """
+    resolution = innermost()
+    if resolution is None or resolution.request is not None:
+        return None
+
+    def part_of_it(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        token, carried_token = _open.set(resolution), _is_carried.set(True)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _open.reset(token)
+            _is_carried.reset(carried_token)
+
+    return part_of_it
+
+
+carry_where_no_request_is(carrying)
 
 
 def _outside() -> _Outside:
@@ -134,6 +166,7 @@ class opened:
 
     def __exit__(self, *_: object) -> None:
         _open.reset(self._token)
+        self._resolution.closed = True
         _left(self._resolution)
 
 

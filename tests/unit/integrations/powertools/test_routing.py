@@ -406,7 +406,7 @@ class TestTasks:
 
 
 class TestWithinACall:
-    def test_helper_threads_and_tasks_share_what_the_call_knows(self) -> None:
+    def test_helper_threads_and_tasks_share_what_the_call_knows(self, bare: bool) -> None:
         app = APIGatewayHttpResolver()
         pool = ThreadPoolExecutor(1)
 
@@ -431,11 +431,11 @@ class TestWithinACall:
         def handle(number: int) -> Any:
             return body_of(app.resolve(http_event("/helped"), LambdaContext(number)))
 
-        (body,) = ThreadCrowd(1).serve(handle)
+        (body,) = ThreadCrowd(1, bare=bare).serve(handle)
         pool.shutdown()
         assert body == [["/helped"] * 4, ["pool", "task", "thread", "to_thread"]]
 
-    def test_a_thread_that_stays_keeps_no_call(self) -> None:
+    def test_a_thread_that_stays_keeps_no_call(self, bare: bool) -> None:
         app = APIGatewayHttpResolver()
         go, seen = threading.Event(), []
 
@@ -451,7 +451,7 @@ class TestWithinACall:
             thread.start()
             return {}
 
-        ThreadCrowd(1).serve(lambda n: app.resolve(http_event("/"), LambdaContext(n)))
+        ThreadCrowd(1, bare=bare).serve(lambda n: app.resolve(http_event("/"), LambdaContext(n)))
         go.set()
         thread.join()
         assert seen == [(None, {})]
