@@ -40,8 +40,8 @@ async def call(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     one such limit; only the clients that they use decide when their calls end.
 
     At the deadline, or when the task is cancelled, the task goes on at once. The thread does not:
-    it ends when its call does, at the deadline as a rule, and what comes of it is dropped. Like
-    any call that was not waited for, it may have had its effect.
+    it ends when its call does, at the deadline as a rule, counts no longer, and what comes of it
+    is dropped. Like any call that was not waited for, it may have had its effect.
 
     Raises:
         DeadlineExceeded: The request's deadline came first.

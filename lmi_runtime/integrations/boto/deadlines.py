@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -209,3 +210,7 @@ class _UntilDeadline(tuple[Any, ...]):
         if _left_s() <= 0:
             raise TimeoutError("The request's deadline came before a connection.")
         return super().__iter__()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_lock.begin_anew)  # whoever held it is not there

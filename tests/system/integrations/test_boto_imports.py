@@ -101,6 +101,7 @@ def test_made_safe_after_clients_were_made() -> None:
     assert [call.headers[HEADER] for call in stub.calls] == [None, "Root=own"]
 
 
+@pytest.mark.slow
 def test_the_header_of_xrays_subsegment_wins() -> None:
     pytest.importorskip("aws_xray_sdk")
     with AwsStub() as stub:
@@ -126,6 +127,7 @@ def test_the_header_of_xrays_subsegment_wins() -> None:
     assert header.startswith("Root=1-67891233-aaaaaaaaaaaaaaaaaaaaaaaa;Parent=")
 
 
+@pytest.mark.slow
 def test_a_mock_within_the_process_is_asked_as_ever() -> None:
     pytest.importorskip("moto")
     shown = run("""
