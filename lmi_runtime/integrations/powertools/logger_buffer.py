@@ -25,8 +25,6 @@ _NO_TRACE = "no trace"
 
 _being_written: ContextVar[tuple[object, dict[str, Any]] | None]
 _being_written = ContextVar("lmi_runtime.integrations.being_written", default=None)
-
-
 _is_kept: ContextVar[bool] = ContextVar("lmi_runtime.integrations.lines_kept", default=False)
 
 
@@ -66,7 +64,7 @@ def make_cache_safe(module: ModuleType, swaps: Swaps) -> None:
         swaps.put(cache, name, _locked(swaps.function(cache, name, parameters)))
     clear = _locked(swaps.function(cache, "clear", "self, key"))
     swaps.put(cache, "clear", lambda *args, **kw: None if _is_kept.get() else clear(*args, **kw))
-    swaps.put(cache, _LINES, RequestLines(_LINES, lambda _: {}))
+    swaps.put(cache, _LINES, RequestLines(_LINES, lambda _: {}, default=dict))
 
 
 _OPERATIONS = {

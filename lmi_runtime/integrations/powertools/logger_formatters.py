@@ -43,8 +43,16 @@ def look_at(formatter: Any) -> None:
         return
     names = [name for name, value in vars(formatter).items() if _holds_keys(kind, name, value)]
     for name in names:
-        setattr(kind, name, PerScope(name, copy.copy))
+        setattr(kind, name, _OwnKeys(name, copy.copy))
     logger.warning(_DICTIONARIES if names else _UNKNOWN, _name(kind), ", ".join(names))
+
+
+class _OwnKeys(PerScope):
+    """A dictionary of a formatter; one that is made within a request serves the others as well."""
+
+    def __set__(self, instance: Any, value: object) -> None:
+        vars(instance).setdefault(self._name, copy.copy(value))
+        super().__set__(instance, value)
 
 
 _DICTIONARIES = (

@@ -202,6 +202,25 @@ def test_a_line_that_is_too_long_is_written_at_once_and_that_is_told(lines: Line
     assert lines.messages() == ["x" * 400]
 
 
+@both
+def test_a_logger_that_is_made_within_a_request_holds_back_for_the_others(
+    lines: Lines, bare: bool
+) -> None:
+    config = LoggerBufferConfig()
+    logger = serve(lambda: make_logger(lines, buffer_config=config))
+    crowd = ThreadCrowd(5, bare=bare)
+
+    def handle(number: int) -> None:
+        Logger(service=logger.service).debug(f"{number} held back")
+        crowd.meet()
+        if number < 2:
+            logger.error(f"{number} failed")
+
+    crowd.serve(handle)
+
+    assert sorted(lines.messages()) == ["0 failed", "0 held back", "1 failed", "1 held back"]
+
+
 def test_errors_do_not_flush_when_told_not_to(lines: Lines) -> None:
     config = LoggerBufferConfig(flush_on_error_log=False)
     logger = make_logger(lines, buffer_config=config)

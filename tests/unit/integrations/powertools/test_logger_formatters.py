@@ -145,6 +145,25 @@ def test_requests_have_keys_of_their_own(kind: Callable[[], type]) -> None:
     assert {line["my_imported"] for line in lines} == {"import"}
 
 
+@pytest.mark.parametrize("kind", [has_its_own_besides, has_its_own])
+def test_one_that_is_made_within_a_request_serves_the_others(kind: Callable[[], type]) -> None:
+    lines, formatter = Lines(), kind()
+    make_logger(logger_formatter=formatter())
+    logger = ThreadCrowd(1).serve(lambda _: make_logger(lines, logger_formatter=formatter()))[0]
+    crowd = ThreadCrowd(5)
+
+    def handle(number: int) -> None:
+        logger.append_keys(user=number)
+        crowd.meet()
+        logger.info(f"by {number}")
+
+    crowd.serve(handle)
+
+    assert {line["message"]: line["my_user"] for line in lines} == {
+        f"by {number}": number for number in range(5)
+    }
+
+
 @pytest.mark.parametrize(
     "kind",
     [
