@@ -18,6 +18,8 @@ _told: dict[tuple[type, str], object] = {}
 """What has been looked at or said; changed by dict.setdefault only."""
 
 _THEIRS = "aws_lambda_powertools"
+_BEFORE = "_lmi_runtime_before"
+"""Where an app keeps what it had after its last call."""
 _SET_BY_POWERTOOLS = frozenset({"current_event", "lambda_context", "context"})
 
 
@@ -39,12 +41,14 @@ def watched(app: Any) -> Iterator[None]:
         return
     if _is_first(kind, ""):
         _look_at(kind)
-    before = dict(vars(app))
     yield
-    for name, value in vars(app).items():
+    now = dict(vars(app))
+    before = now.pop(_BEFORE, {})
+    for name, value in now.items():
         # Set again, that is: what is made once and then stays is nobody's in particular.
         if before.get(name, value) is not value and before[name] is not None:
             _tell_of_state(kind, name)
+    vars(app)[_BEFORE] = now
 
 
 def is_powertools(kind: type) -> bool:
