@@ -52,7 +52,7 @@ def call_back(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
 
 
 class _Call:
-    """Something to be called and awaited. Thread safety: `wait` in one thread, the rest in another."""
+    """Something to be called and awaited. Thread safety: `wait` in one thread, else another."""
 
     __slots__ = ("_error", "_parker", "_value", "context", "function")
 

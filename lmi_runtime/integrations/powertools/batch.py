@@ -10,6 +10,7 @@ that it starts, and for nobody else. It stays readable after the ``with`` block,
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +23,16 @@ import anyio
 
 from lmi_runtime import _sync, context
 from lmi_runtime.context import Request
+from lmi_runtime.integrations.calls import is_async
 from lmi_runtime.integrations.patching import Swaps, Unexpected
 from lmi_runtime.integrations.powertools.rerouting import reroute, rerouted
 from lmi_runtime.integrations.scopes import PROCESS, holder
 
 __all__ = ["async_batch_processor", "change", "change_functions"]
+
+logger = logging.getLogger("lmi_runtime.integrations")
+
+_THEIRS = "aws_lambda_powertools."
 
 _COPIED = frozenset({list, dict, set, deque, defaultdict, OrderedDict, Counter})
 """What subclasses collect things in: each batch starts with copies."""
@@ -69,10 +75,10 @@ _in_blocks: dict[int, tuple[_Batch, ...]] = {}
 _in_blocks_lock = _sync.Lock()
 
 
-def _begin(processor: Any) -> None:
+def _begin(processor: Any) -> _Batch | None:
     # Where modules are imported there is one batch at a time, and threads without a context.
     if holder() is PROCESS:
-        return
+        return None
     outer = _batches.get().get(id(processor))
     if outer is not None and outer.in_block:
         raise RuntimeError(
@@ -83,6 +89,7 @@ def _begin(processor: Any) -> None:
     others = [each for each in _batches.get().values() if each.processor is not processor]
     kept = (*others[-_KEPT:], batch)
     _batches.set({id(each.processor): each for each in kept})
+    return batch
 
 
 def _current(processor: Any, name: str = "") -> _Batch | None:
@@ -160,7 +167,7 @@ def change(module: ModuleType, swaps: Swaps) -> None:
     for name in ("__getattribute__", "__setattr__", "__delattr__"):
         if swaps.attribute(owner, name) is not getattr(object, name):
             raise Unexpected(f"{owner.__qualname__}.{name} is not the one of every object")
-    swaps.put(owner, "__call__", _beginning(call))
+    swaps.put(owner, "__call__", _beginning(call, swaps.attribute(module, "BatchProcessor")))
     swaps.put(owner, "__enter__", _entering(enter))
     swaps.put(owner, "__exit__", _leaving(leave))
     swaps.put(owner, "async_process", _processing(process))
@@ -192,17 +199,44 @@ def _delete(self: Any, name: str) -> None:
         object.__delattr__(self, name)
 
 
-def _beginning(call: Callable[..., Any]) -> Callable[..., Any]:
+def _beginning(call: Callable[..., Any], plain: type) -> Callable[..., Any]:
     def __call__(self: Any, records: Any, handler: Any, lambda_context: Any = None) -> Any:
         _begin(self)
+        if is_async(handler) and isinstance(self, plain) and _is_first(_code(handler)):
+            _tell_of_coroutines(self, handler)
         return call(self, records, handler, lambda_context)
 
     return __call__
 
 
+def _tell_of_coroutines(processor: Any, handler: Any) -> None:
+    """Powertools counts such a record as a success: its message is deleted."""
+    if type(processor)._process_record.__module__.startswith(_THEIRS):
+        logger.warning(
+            "%s is an async function, which %s calls and never awaits, so that its messages are "
+            "deleted unhandled: use AsyncBatchProcessor.",
+            getattr(handler, "__qualname__", handler),
+            type(processor).__qualname__,
+        )
+
+
+_told: dict[object, object] = {}
+"""What has been said; changed by dict.setdefault only."""
+
+
+def _code(handler: Any) -> object:
+    """What stays the same where a handler is made anew for each batch."""
+    return getattr(handler, "__code__", type(handler))
+
+
+def _is_first(what: object) -> bool:
+    mine = object()
+    return _told.setdefault(what, mine) is mine
+
+
 def _entering(enter: Callable[..., Any]) -> Callable[..., Any]:
     def __enter__(self: Any) -> Any:
-        batch = _current(self)
+        batch = _current(self) or _begun_late(self)
         if batch is None:
             return enter(self)
         _open(batch)
@@ -213,6 +247,21 @@ def _entering(enter: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return __enter__
+
+
+def _begun_late(processor: Any) -> _Batch | None:
+    """For processors of users that are called in a way of their own."""
+    batch = _begin(processor)
+    if batch is not None:
+        batch.values = {**object.__getattribute__(processor, "__dict__"), **batch.values}
+        kind = type(processor)
+        if _is_first((kind, "__call__")):
+            logger.warning(
+                "%s.__call__ does not call powertools' own, so that two batches which begin at "
+                "the same moment may get each other's records: call super().__call__(...) in it.",
+                kind.__qualname__,
+            )
+    return batch
 
 
 def _leaving(leave: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -311,6 +312,25 @@ def test_outside_requests_it_is_as_documented() -> None:
         return app.current_event.source["number"], dict(app.context)
 
     assert asyncio.run(app(event(5), LambdaContext(5))) == (5, {"is_admin": True})
+
+
+def test_outside_requests_threads_see_the_event_as_well() -> None:
+    app = AppSyncResolver()
+    router = Router()
+
+    @router.resolver(field_name="get")
+    def get() -> Any:
+        def look() -> Any:
+            assert app.current_event is not None
+            assert router.current_event is not None
+            return app.current_event.source["number"], router.current_event.source["number"]
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(look).result()
+
+    app.include_router(router)
+    assert app(event(5), LambdaContext(5)) == (5, 5)
+    assert app(event(6), LambdaContext(6)) == (6, 6)
 
 
 class Custom(AppSyncResolver):

@@ -269,8 +269,9 @@ def test_threads_that_could_be_of_several_batches_fail_the_batch() -> None:
 
 
 class TestTasks:
-    def test_awaited_where_a_loop_runs(self) -> None:
-        crowd = TaskCrowd()
+    @pytest.mark.parametrize("bare", [False, True], ids=["served", "bare"])
+    def test_awaited_where_a_loop_runs(self, bare: bool) -> None:
+        crowd = TaskCrowd(bare=bare)
         processor = AsyncBatchProcessor(EventType.SQS)
 
         async def handler(record: Any) -> str:
@@ -489,6 +490,52 @@ def test_outside_requests_it_is_as_it_was() -> None:
     assert processor.batch_response == failures(1, some(1))
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(Context().run, anybody).result() == failures(1, some(1))
+
+
+class OwnCall(BatchProcessor):
+    """Does not call powertools' own way to begin."""
+
+    def __call__(self, records: Any, handler: Any, lambda_context: Any = None) -> Any:
+        self.records = records
+        self.handler = handler
+        self._handler_accepts_lambda_context = False
+        return self
+
+
+def test_processors_that_begin_in_a_way_of_their_own(caplog: pytest.LogCaptureFixture) -> None:
+    crowd = ThreadCrowd(10)
+    processor = OwnCall(EventType.SQS)
+    one_begins = threading.Lock()
+    handler = meeting(crowd)
+
+    def serve(number: int) -> Answer:
+        with one_begins:
+            block = processor(event(number, some(number))["Records"], handler)
+            block.__enter__()
+        crowd.meet()
+        processor.process()
+        block.__exit__(None, None, None)
+        return processor.response()
+
+    assert crowd.serve(serve) == [failures(n, some(n)) for n in range(crowd.count)]
+    said = [each for each in caplog.messages if "OwnCall.__call__" in each]
+    assert len(said) == 1
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+def test_async_handlers_that_nobody_awaits_are_named_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    processor = BatchProcessor(EventType.SQS)
+
+    def serve(number: int) -> None:
+        process_partial_response(event(number, frozenset(), 1), handle_async, processor)
+
+    ThreadCrowd(5).serve(serve)
+    assert [each for each in caplog.messages if "AsyncBatchProcessor" in each] == [
+        "handle_async is an async function, which BatchProcessor calls and never awaits, so that "
+        "its messages are deleted unhandled: use AsyncBatchProcessor."
+    ]
 
 
 @pytest.fixture(scope="module")
