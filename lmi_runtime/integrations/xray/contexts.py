@@ -18,7 +18,6 @@ from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
-from aws_xray_sdk import global_sdk_config  # type: ignore[import-untyped]
 from aws_xray_sdk.core import context as sdk_context  # type: ignore[import-untyped]
 from aws_xray_sdk.core import lambda_launcher
 from aws_xray_sdk.core.exceptions import exceptions  # type: ignore[import-untyped]
@@ -81,7 +80,6 @@ def _put_further_out(local: Local, subsegment: Any) -> None:
         logger.warning("X-Ray: %s began after its trace had ended, and is lost.", subsegment.name)
         # Ended like any other, and counted by nobody.
         subsegment.parent_segment = DummySegment()
-        subsegment.sampled = False
     local.entities.append(subsegment)
 
 
@@ -128,8 +126,6 @@ def _go_on(self: Any, request: Request) -> None:
 def _facade(self: Any, header_text: str | None) -> Any:
     """The segment of a request: one, so that what its tasks begin is one tree."""
     header = TraceHeader.from_header_str(header_text)
-    if not global_sdk_config.sdk_enabled():
-        header._sampled = False
     local = self._local
     begin = getattr(self, "_initialize_context", None) or functools.partial(
         lambda_launcher.LambdaContext._initialize_context, self

@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import Any
 from weakref import WeakSet
 
-from aws_xray_sdk import global_sdk_config  # type: ignore[import-untyped]
 from aws_xray_sdk.core.models.subsegment import (  # type: ignore[import-untyped]
     SubsegmentContextManager,
 )
@@ -103,9 +102,7 @@ _KEEPING = (
 def _is_innermost(recorder: Any, subsegment: Any) -> bool:
     """Also where it cannot be told: then it is for the SDK to end what it finds."""
     local = local_of(recorder)
-    if local is None or not global_sdk_config.sdk_enabled():
-        return True
-    return local.stack()[-1:] == (subsegment,)
+    return local is None or local.stack()[-1:] == (subsegment,)
 
 
 class _Leaving:

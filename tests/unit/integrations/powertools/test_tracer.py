@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from contextvars import Context
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -197,6 +198,26 @@ def test_a_cold_start_is_told_by_the_first_that_comes_in(
     crowd.serve(lambda number: chosen(number, LambdaContext(number)))
     told = [document["annotations"]["ColdStart"] for document in daemon.documents()]
     assert sorted(told) == [False] * (COUNT - 1) + [True]
+
+
+def test_a_cold_start_is_asked_about_by_one_at_a_time(
+    tracer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at and then changed; between the two, another would find the same."""
+    other = threading.Thread(target=lambda: tracer_module._is_cold_start())
+    asked_in_between: list[bool] = []
+
+    def getenv(*_: Any) -> None:
+        if not asked_in_between:
+            asked_in_between.append(True)
+            other.start()
+            other.join(0.05)
+            asked_in_between.append(not other.is_alive())
+
+    monkeypatch.setattr(tracer_module, "os", SimpleNamespace(getenv=getenv))
+    tracer_module._is_cold_start()
+    other.join()
+    assert asked_in_between == [True, False]
 
 
 def test_the_one_that_ends_first_need_not_be_cold(

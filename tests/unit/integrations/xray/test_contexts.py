@@ -123,6 +123,37 @@ def test_an_unsampled_request_sends_nothing_and_says_so_downstream(
     assert headers["X-Amzn-Trace-Id"].endswith(";Lineage=1:a:0")
 
 
+def test_a_segment_begun_in_a_request_is_not_seen_after_it_where_one_was_before(
+    elsewhere: Any,
+) -> None:
+    elsewhere.configure(context_missing="RUNTIME_ERROR")
+    elsewhere.begin_segment("before")
+    with serving(request_of(1)):
+        elsewhere.begin_segment("left open")
+    with serving(request_of(2)), pytest.raises(SegmentNotFoundException):
+        elsewhere.get_trace_entity()
+
+
+def test_what_was_there_before_requests_is_no_trace_of_theirs(on_lambda: Any) -> None:
+    """Code that is imported may already ask for it, and gets a stand-in."""
+    assert isinstance(on_lambda.get_trace_entity(), DummySegment)
+    with serving(request_of(1)):
+        assert on_lambda.get_trace_entity().trace_id == facts_of(1)[0]
+
+
+def test_a_request_without_a_trace_takes_what_it_is_given(on_lambda: Any, daemon: Daemon) -> None:
+    given = in_request(request_of(1), on_lambda.current_segment)
+
+    def handle() -> None:
+        on_lambda.set_trace_entity(given)
+        with on_lambda.in_subsegment("handler"):
+            pass
+
+    in_request(traced(None), handle)
+    (document,) = daemon.documents()
+    assert (document["trace_id"], document["parent_id"]) == facts_of(1)
+
+
 # The environment.
 
 
@@ -288,6 +319,34 @@ def test_what_begins_after_its_segment_has_ended_is_lost_and_said_so(
     (document,) = daemon.documents()
     assert [child["name"] for child in document["subsegments"]] == ["parent"]
     assert "lost began after its trace had ended" in caplog.text
+
+
+def test_what_is_lost_is_not_counted_with_what_is_open(elsewhere: Any, daemon: Daemon) -> None:
+    """The segment still waits for the last that it knows of."""
+    go, ended = asyncio.Event(), asyncio.Event()
+
+    async def last() -> None:
+        with elsewhere.in_subsegment("last"):
+            await go.wait()
+
+    async def outlive() -> None:
+        await ended.wait()
+        with elsewhere.in_subsegment("lost"):
+            pass
+
+    async def main() -> None:
+        with elsewhere.in_segment("segment"):
+            known, unknown = asyncio.create_task(last()), asyncio.create_task(outlive())
+            await asyncio.sleep(0)
+        ended.set()
+        await unknown
+        assert daemon.documents() == []
+        go.set()
+        await known
+
+    asyncio.run(main())
+    (document,) = daemon.documents()
+    assert [child["name"] for child in document["subsegments"]] == ["last"]
 
 
 def test_a_thread_is_handed_what_it_goes_on_with(on_lambda: Any, daemon: Daemon) -> None:
