@@ -28,7 +28,8 @@ class ProcessWide(Generic[T]):
         """
         Args:
             make: Called without arguments. If two threads ask first at once it is called twice,
-                and both get what one of the calls made.
+                and both get what one of the calls made. For a lock it is ``lambda: Lock()``: what
+                the name stands for by then, which under control is another.
         """
         self._make = make
         self._made: dict[ProcessWide[Any], T] = {}  # changed in atomic steps

@@ -42,12 +42,12 @@ class _Finder:
     """
 
     def __init__(self) -> None:
-        self._lock = _sync.Lock()
+        self._lock = _sync.ProcessWide(lambda: _sync.Lock())
         self._callbacks: dict[str, tuple[Callback, ...]] = {}
         """Written under _lock, one name at a time; read without."""
 
     def add(self, name: str, callback: Callback) -> None:
-        with self._lock:
+        with self._lock():
             if self not in sys.meta_path:
                 # Duck-typed, as is the loader: `importlib.abc` takes 10 ms to import before 3.12.
                 sys.meta_path.insert(0, self)

@@ -13,7 +13,7 @@ from lmi_runtime.integrations.scopes import PerScope
 
 __all__ = ["make_sampling_safe"]
 
-_installing = _sync.ProcessWide(_sync.Lock)
+_installing = _sync.ProcessWide(lambda: _sync.Lock())
 
 
 def make_sampling_safe(module: ModuleType, swaps: Swaps) -> None:
