@@ -308,6 +308,15 @@ def test_threads_of_a_request_lose_none_of_each_others_lines(lines: Lines) -> No
     assert sorted(lines.messages()) == sorted(f"{n} {step}" for n in range(8) for step in range(20))
 
 
+def test_the_first_line_of_a_request_clears_nothing(
+    logger: Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread's first line may be there by then."""
+    monkeypatch.setattr(logger._buffer_cache, "clear", pytest.fail)
+
+    serve(lambda: logger.info("first"))
+
+
 def test_other_libraries_lines_are_held_back_with_the_requests(
     logger: Logger, lines: Lines
 ) -> None:
