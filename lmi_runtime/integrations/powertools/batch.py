@@ -15,7 +15,6 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from copy import copy
 from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any
 
@@ -54,7 +53,7 @@ class _Batch:
         self.processor = processor
         self.request: Request | None = context.peek()
         self.values = {
-            name: copy(value) for name, value in attributes.items() if type(value) in _COPIED
+            name: value.copy() for name, value in attributes.items() if type(value) in _COPIED
         }
         self.in_block = 0
         self.owed: list[Coroutine[Any, Any, Any]] = []
@@ -70,9 +69,11 @@ _NONE: Mapping[int, _Batch] = MappingProxyType({})
 _batches: ContextVar[Mapping[int, _Batch]]
 _batches = ContextVar("lmi_runtime.integrations.batches", default=_NONE)
 
+_get_batches = _batches.get
+
 _in_blocks: dict[int, tuple[_Batch, ...]] = {}
 """The batches of each processor that are being worked on; written under _in_blocks_lock."""
-_in_blocks_lock = _sync.Lock()
+_in_blocks_lock = _sync.ProcessWide(lambda: _sync.Lock())
 
 
 def _begin(processor: Any) -> _Batch | None:
@@ -96,7 +97,8 @@ def _current(processor: Any, name: str = "") -> _Batch | None:
     """The batch that this task or thread works on; `name` is what it is asked for."""
     batch = _batches.get().get(id(processor))
     if batch is not None:
-        return batch if batch.is_for(context.peek()) else None
+        # Blocks end before their request does.
+        return batch if batch.in_block or batch.is_for(context.peek()) else None
     return _adopted(processor, name) if _in_blocks else None
 
 
@@ -122,14 +124,14 @@ def _adopted(processor: Any, name: str) -> _Batch | None:
 
 def _open(batch: _Batch) -> None:
     key = id(batch.processor)
-    with _in_blocks_lock:
+    with _in_blocks_lock():
         batch.in_block += 1
         _in_blocks[key] = (*_in_blocks.get(key, ()), batch)
 
 
 def _close(batch: _Batch) -> None:
     key = id(batch.processor)
-    with _in_blocks_lock:
+    with _in_blocks_lock():
         batch.in_block -= 1
         rest = list(_in_blocks[key])
         rest.remove(batch)
@@ -177,10 +179,16 @@ def change(module: ModuleType, swaps: Swaps) -> None:
 
 
 def _get(self: Any, name: str) -> Any:
-    batch = _current(self, name)
+    # On the way to every attribute of every record: so `_current` is written out for most of them.
+    batch = _get_batches().get(id(self))
+    if batch is None or not batch.in_block:
+        batch = _current(self, name)
     if batch is not None and name in batch.values:
         return batch.values[name]
-    return object.__getattribute__(self, name)
+    return _get_attribute(self, name)
+
+
+_get_attribute = object.__getattribute__
 
 
 def _set(self: Any, name: str, value: object) -> None:
@@ -202,7 +210,7 @@ def _delete(self: Any, name: str) -> None:
 def _beginning(call: Callable[..., Any], plain: type) -> Callable[..., Any]:
     def __call__(self: Any, records: Any, handler: Any, lambda_context: Any = None) -> Any:
         _begin(self)
-        if is_async(handler) and isinstance(self, plain) and _is_first(_code(handler)):
+        if isinstance(self, plain) and _is_first(_code(handler)) and is_async(handler):
             _tell_of_coroutines(self, handler)
         return call(self, records, handler, lambda_context)
 

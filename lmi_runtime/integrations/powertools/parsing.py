@@ -34,18 +34,18 @@ class _Adapters:
 
     def __init__(self, module: Any) -> None:
         self._module = module
-        self._lock = _sync.Lock()  # guards the cache
+        self._lock = _sync.ProcessWide(lambda: _sync.Lock())  # guards the cache
 
     def get(self, retrieve: Callable[..., Any], model: Any) -> Any:
         """The adapter for a model, which keeps the model and thereby its id."""
         cache = self._module.CACHE_TYPE_ADAPTER
-        with self._lock:
+        with self._lock():
             if id(model) in cache:
                 return cache[id(model)]
         # Without the lock: to make one can take long, and run code of the model.
         kind = self._module.TypeAdapter
         made = model if isinstance(model, kind) else kind(model)
-        with self._lock:
+        with self._lock():
             if id(model) not in cache:
                 cache[id(model)] = made
             return cache[id(model)]

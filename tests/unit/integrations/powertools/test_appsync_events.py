@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aws_lambda_powertools.event_handler import AppSyncEventsResolver
+from aws_lambda_powertools.event_handler.events_appsync.exceptions import UnauthorizedException
 from aws_lambda_powertools.event_handler.events_appsync.router import Router
 
 from lmi_runtime.integrations.safety import make_safe
@@ -116,7 +117,42 @@ class TestThreads:
         assert crowd.serve(serve) == [published(n, expected(n)) for n in range(crowd.count)]
 
 
+def test_before_and_after() -> None:
+    it = App()
+
+    @it.app.on_publish("/default/*")
+    def publish(payload: Any) -> Any:
+        return it.seen()[0]
+
+    def serve(number: int) -> Any:
+        with pytest.raises(AttributeError, match="current_event"):
+            it.app.current_event  # noqa: B018
+        it.app.append_context(forgotten=True)
+        it.app.clear_context()
+        assert it.router.context == {}
+        it.router.context = {"given": True}
+        it.app.resolve(event(number), LambdaContext(number))
+        return it.seen()
+
+    assert ThreadCrowd(1).serve(serve) == [expected(0)]
+
+
 class TestTasks:
+    def test_errors_of_awaited_resolvers(self) -> None:
+        it = App()
+
+        @it.app.async_on_publish("/default/*", aggregate=True)
+        async def publish(payload: Any) -> Any:
+            await asyncio.sleep(0)
+            raise UnauthorizedException(it.seen()[0])
+
+        async def serve(number: int) -> Any:
+            with pytest.raises(UnauthorizedException) as caught:
+                await it.app.resolve(event(number), LambdaContext(number))
+            return str(caught.value)
+
+        assert TaskCrowd().serve(serve) == [str(n) for n in range(50)]
+
     @pytest.mark.parametrize("aggregate", [False, True])
     def test_async_resolvers(self, aggregate: bool) -> None:
         crowd = TaskCrowd()

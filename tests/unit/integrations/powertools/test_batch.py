@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -25,6 +26,8 @@ from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingErro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmi_runtime.integrations.patching import Swaps, Unexpected
+from lmi_runtime.integrations.powertools import batch
 from lmi_runtime.integrations.safety import make_safe
 from tests.support.crowd import LambdaContext, TaskCrowd, ThreadCrowd
 
@@ -490,6 +493,70 @@ def test_outside_requests_it_is_as_it_was() -> None:
     assert processor.batch_response == failures(1, some(1))
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(Context().run, anybody).result() == failures(1, some(1))
+
+
+class Careful(BatchProcessor):
+    """Has properties, forgets attributes, and refuses batches."""
+
+    @property
+    def limit(self) -> int:
+        return self._limit
+
+    @limit.setter
+    def limit(self, value: int) -> None:
+        self._limit = value
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.limit = len(self.records)
+        if not self.records:
+            raise LookupError("nothing to do")
+
+    def _clean(self) -> None:
+        self.batch_response["limit"] = self.limit  # type: ignore[typeddict-unknown-key]
+        del self._limit
+
+
+def test_attributes_are_set_and_deleted_for_the_batch_only() -> None:
+    crowd = ThreadCrowd()
+    processor = Careful(EventType.SQS)
+    processor.limit = -1
+    handler = meeting(crowd)
+
+    def serve(number: int) -> Any:
+        answer: Any = process_partial_response(
+            event(number, frozenset(), 3 + number % 3), handler, processor
+        )
+        crowd.meet()
+        return answer["limit"], processor.limit
+
+    assert crowd.serve(serve) == [(3 + n % 3, -1) for n in range(crowd.count)]
+
+
+def test_batches_that_never_began_are_over() -> None:
+    processor = Careful(EventType.SQS)
+
+    def serve(number: int) -> None:
+        for _ in range(2):
+            with pytest.raises(LookupError), processor([], handle):
+                raise AssertionError
+        with pytest.raises(ZeroDivisionError), processor([{}], handle):
+            raise ZeroDivisionError
+        with processor([record(number, 0, fails=False)], handle):
+            assert len(processor.process()) == 1
+
+    ThreadCrowd(1).serve(serve)
+    assert not batch._in_blocks
+
+
+def test_processors_with_attributes_of_another_kind_are_left_alone() -> None:
+    class Base(BatchProcessor):
+        def __getattribute__(self, name: str) -> Any:
+            return super().__getattribute__(name)
+
+    module = SimpleNamespace(BasePartialProcessor=Base, BatchProcessor=BatchProcessor)
+    with pytest.raises(Unexpected, match="__getattribute__ is not the one of every object"):
+        batch.change(module, Swaps())  # type: ignore[arg-type]
 
 
 class OwnCall(BatchProcessor):
