@@ -165,8 +165,12 @@ class opened:
         return self._resolution
 
     def __exit__(self, *_: object) -> None:
-        _open.reset(self._token)
         self._resolution.closed = True
+        try:
+            _open.reset(self._token)
+        except ValueError:
+            # A coroutine that nobody finishes is closed wherever it is collected.
+            return
         _left(self._resolution)
 
 

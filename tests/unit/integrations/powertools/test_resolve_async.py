@@ -6,9 +6,10 @@ import asyncio
 import functools
 import json
 import threading
+import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Annotated, Any
 
 import pytest
@@ -371,6 +372,27 @@ class TestCancellation:
 
         run(main)
         assert ended == ["told"]
+
+    def test_a_call_that_nobody_finishes_is_closed_anywhere(self) -> None:
+        app = APIGatewayHttpResolver()
+        ended = []
+
+        @types.coroutine
+        def suspended() -> Any:
+            yield
+
+        @app.get("/")
+        async def root() -> Any:
+            try:
+                await suspended()
+            finally:
+                ended.append("route")
+
+        unfinished = app.resolve_async(http_event("/"), LambdaContext(0))
+        Context().run(unfinished.send, None)
+        unfinished.close()
+        assert ended == ["route"]
+        assert not app.context
 
     def test_a_route_that_is_cancelled_by_itself(self) -> None:
         app = APIGatewayHttpResolver()

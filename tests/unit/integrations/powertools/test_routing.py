@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from aws_lambda_powertools import event_handler
@@ -190,6 +190,47 @@ class TestThreads:
             {"path": f"/v1/users/{n}", "id": f"request-{n}", "context": [f"{n}", "prod"]}
             for n in range(COUNT)
         ]
+
+    def test_dependencies_are_each_calls_and_found_once(self, meeting: Meeting, bare: bool) -> None:
+        if not hasattr(event_handler, "Depends"):
+            pytest.skip("this version has no Depends")
+        app = APIGatewayHttpResolver()
+        found: list[str] = []
+
+        def token(request: Any) -> str:
+            found.append(request.headers["authorization"])
+            meeting.meet()
+            return str(request.headers["authorization"])
+
+        def identity(token: Any) -> str:
+            return f"user of {token}"
+
+        def check(app: Any, next_middleware: Any, user: Any) -> Response:
+            app.append_context(user=user)
+            meeting.meet()
+            response: Response = next_middleware(app)
+            return response
+
+        def root(user: Any) -> Any:
+            return [user, app.context["user"], app.request.headers["authorization"]]
+
+        # What this module postpones, powertools looks up in globals.
+        depends: Any = event_handler.Depends
+        token.__annotations__["request"] = event_handler.Request
+        identity.__annotations__["token"] = Annotated[str, depends(token)]
+        check.__annotations__["user"] = Annotated[str, depends(identity)]
+        root.__annotations__["user"] = Annotated[str, depends(identity)]
+        app.use([check])
+        app.get("/")(root)
+
+        def handle(number: int) -> Any:
+            event = http_event("/", authorization=f"{number}")
+            return body_of(app.resolve(event, LambdaContext(number)))
+
+        assert meeting.serve(handle, bare=bare) == [
+            [f"user of {n}", f"user of {n}", f"{n}"] for n in range(COUNT)
+        ]
+        assert sorted(found, key=int) == [f"{n}" for n in range(COUNT)]
 
     def test_errors_are_handled_for_the_call_that_raised_them(
         self, meeting: Meeting, bare: bool
