@@ -98,6 +98,7 @@ def _follow_requests(swaps: Swaps) -> None:
     kind = swaps.attribute(lambda_launcher, "LambdaContext")
     put = swaps.function(kind, "put_subsegment", "self, subsegment")
     refresh = swaps.function(kind, "_refresh_context", "self")
+    get = swaps.function(kind, "get_trace_entity", "self")
     swaps.function(kind, "_initialize_context", "self, trace_header")
 
     @functools.wraps(refresh)
@@ -108,19 +109,35 @@ def _follow_requests(swaps: Swaps) -> None:
         else:
             _go_on(self, request)
 
+    @functools.wraps(get)
+    def get_trace_entity(self: Any) -> Any:
+        # The SDK asks fifteen times for each subsegment.
+        request, local = context.peek(), self._local
+        if request is not None and isinstance(local, Local):
+            entity = local.settled(request)
+            if entity is not None:
+                return entity
+        return get(self)
+
+    swaps.put(kind, "get_trace_entity", get_trace_entity)
     swaps.put(kind, "_refresh_context", follow_request)
     swaps.put(kind, "put_subsegment", _below_what_is_open(_untold_without_trace(put)))
 
 
 def _go_on(self: Any, request: Request) -> None:
     """Have the calling task or thread be somewhere in the request's trace."""
-    header = trace_header()
     local = self._local
+    is_ours = isinstance(local, Local)
+    if is_ours and local.settled(request) is not None:
+        return
+    header = trace_header()
     facade = request.keep(local, lambda: _facade(self, header))
     segment = getattr(local, "segment", None)
     if segment is None or not _is_of_trace(facade, segment):
         local.segment = facade
         local.entities = []
+    if is_ours:
+        local.settle(request)
 
 
 def _facade(self: Any, header_text: str | None) -> Any:

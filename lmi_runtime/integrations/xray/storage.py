@@ -9,8 +9,7 @@ without anybody else noticing. What is kept is never changed, only replaced.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, MutableSequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, MutableSequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -34,14 +33,16 @@ class _Frame:
     """
     Attributes:
         request: In which it was begun; None: outside requests, and for all that are served below.
-        values: What the SDK set; the open entities as a tuple.
+        values: What the SDK set; the open entities as a tuple. Never changed.
+        settled_for: The request whose trace the segment is known to be of.
     """
 
     request: Request | None
     values: Mapping[str, Any]
+    settled_for: Request | None = None
 
     def changed(self, name: str, value: object) -> _Frame:
-        return _Frame(self.request, MappingProxyType({**self.values, name: value}))
+        return _Frame(self.request, {**self.values, name: value}, self.settled_for)
 
 
 class Local:
@@ -72,7 +73,7 @@ class Local:
         if name == _ENTITIES:
             value = tuple(value)
         if name in _BEGINNINGS:
-            frame = _Frame(context.peek(), frame.values)
+            frame = _Frame(context.peek(), frame.values)  # and not settled
         self._variable.set(frame.changed(name, value))
 
     def replace(self, entities: Iterable[Any]) -> None:
@@ -84,6 +85,20 @@ class Local:
         """The open entities, the innermost last."""
         frame = self._visible()
         return () if frame is None else frame.values.get(_ENTITIES, ())
+
+    def settled(self, request: Request) -> Any:
+        """The innermost entity, where `settle` has been called for the request; else None."""
+        frame = self._variable.get()
+        if frame is None or frame.settled_for is not request:
+            return None
+        entities = frame.values.get(_ENTITIES)
+        return entities[-1] if entities else frame.values["segment"]
+
+    def settle(self, request: Request) -> None:
+        """Note that what is kept here is of the request's trace, until another one is begun."""
+        frame = self._visible()
+        if frame is not None:
+            self._variable.set(_Frame(frame.request, frame.values, request))
 
     def clear(self) -> None:
         """Keep nothing here; others keep what they have."""
@@ -113,21 +128,18 @@ class Entities(MutableSequence[Any]):
         return len(self._local.stack())
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        with self._changed() as entities:
-            entities[index] = value
+        entities = list(self._local.stack())
+        entities[index] = value
+        self._local.replace(entities)
 
     def __delitem__(self, index: Any) -> None:
-        with self._changed() as entities:
-            del entities[index]
+        entities = list(self._local.stack())
+        del entities[index]
+        self._local.replace(entities)
 
     def insert(self, index: int, value: Any) -> None:
-        with self._changed() as entities:
-            entities.insert(index, value)
-
-    @contextmanager
-    def _changed(self) -> Iterator[list[Any]]:
         entities = list(self._local.stack())
-        yield entities
+        entities.insert(index, value)
         self._local.replace(entities)
 
 
