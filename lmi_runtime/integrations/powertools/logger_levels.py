@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
-from lmi_runtime import _sync
+from lmi_runtime import _sync, context
 from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.integrations.powertools.logger_keys import is_for_everybody
-from lmi_runtime.integrations.scopes import PerScope
+from lmi_runtime.integrations.scopes import PROCESS, holder
 
 __all__ = ["make_sampling_safe"]
 
@@ -51,6 +52,15 @@ def _log_level(self: Any) -> int:
     return level if levels is None or levels.decided is None else levels.decided
 
 
+class _Decision:
+    """What one request decided; what the process did where it has not."""
+
+    __slots__ = ("level",)
+
+    def __init__(self, level: int | None) -> None:
+        self.level = level
+
+
 class RequestLevels:
     """
     What requests decided for a logger of the standard library.
@@ -60,14 +70,19 @@ class RequestLevels:
     Thread safety: from any task or thread.
     """
 
-    decided: Any = PerScope("decided", lambda process: process)
-    """The level of the calling request; None where nobody has decided anything."""
-
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._is_enabled_for = logger.isEnabledFor
         self._get_effective_level = logger.getEffectiveLevel
-        vars(self)["decided"] = None
+        self._process = _Decision(None)
+        # Where the calling context found its decision, as every line asks for it.
+        self._found: ContextVar[tuple[object, _Decision] | None]
+        self._found = ContextVar("lmi_runtime.integrations.level", default=None)
+
+    @property
+    def decided(self) -> int | None:
+        """The level of the calling request; None where nobody has decided anything."""
+        return self._decision().level
 
     @classmethod
     def of(cls, logger: logging.Logger) -> RequestLevels | None:
@@ -89,27 +104,37 @@ class RequestLevels:
 
     def decide(self, level: int) -> None:
         """Set the calling request's, or where the logger is set up the process's."""
-        if is_for_everybody():
-            vars(self)["decided"] = level
-        else:
-            self.decided = level
+        decision = self._process if is_for_everybody() else self._decision()
+        decision.level = level
 
     def forget(self) -> None:
         """From now on the logger's own level counts."""
-        vars(self)["decided"] = None
-        self.decided = None
+        self._process.level = None
+        self._decision().level = None
+
+    def _decision(self) -> _Decision:
+        request = context.peek()
+        found = self._found.get()
+        if found is not None and found[0] is request:
+            return found[1]
+        place = holder()
+        if place is PROCESS:
+            return self._process
+        made: _Decision = place.keep(self, lambda: _Decision(self._process.level))
+        self._found.set((request, made))
+        return made
 
     def isEnabledFor(self, level: int) -> bool:
         """As of `logging.Logger`."""
-        decided = self.decided
+        decided = self._decision().level
         if decided is None:
             return self._is_enabled_for(level)
         logger = self._logger
-        return not logger.disabled and level > logger.manager.disable and bool(level >= decided)
+        return not logger.disabled and level > logger.manager.disable and level >= decided
 
     def getEffectiveLevel(self) -> int:
         """As of `logging.Logger`."""
-        decided: int | None = self.decided
+        decided = self._decision().level
         return self._get_effective_level() if decided is None else decided
 
 
