@@ -424,6 +424,33 @@ class TestCancellation:
         assert run(main) == "/"
 
 
+def test_uvloop() -> None:
+    uvloop = pytest.importorskip("uvloop")
+    app = APIGatewayHttpResolver(enable_validation=True)
+    app.use(middlewares(3))
+    ended: list[str] = []
+
+    @app.get("/users/<number>")
+    async def user(number: int) -> int:
+        try:
+            await asyncio.sleep(60 if number else 0)
+        finally:
+            ended.append(app.current_event.path)
+        return int(number)
+
+    async def main() -> Any:
+        task = asyncio.create_task(call(app, "/users/1"))
+        answer = await call(app, "/users/0")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return answer
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(main()) == (200, "0")
+    assert ended[0] == "/users/0"
+
+
 @pytest.mark.parametrize("validation", [False, True])
 def test_trio(validation: bool) -> None:
     trio = pytest.importorskip("trio")

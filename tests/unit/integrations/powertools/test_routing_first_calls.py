@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -171,6 +172,33 @@ def test_schemas_are_the_same_for_all_who_ask_first(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(dependant, "get_body_field", meeting_others)
     assert served_at_once(lambda _: app.get_openapi_json_schema()) == [expected] * FIRST
     assert rendezvous.visits == 2  # one a route
+
+
+def test_schemas_of_several_files_are_merged_once(tmp_path: Path) -> None:
+    merge = pytest.importorskip("aws_lambda_powertools.event_handler.openapi.merge")
+    (tmp_path / "handler.py").write_text(
+        textwrap.dedent("""
+        from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
+
+        app = APIGatewayHttpResolver()
+
+        @app.get("/merged")
+        def merged() -> int:
+            return 1
+        """)
+    )
+    rendezvous = Rendezvous()
+
+    class Meeting(merge.OpenAPIMerge):  # type: ignore[name-defined, misc]
+        def _merge_schemas(self) -> Any:
+            rendezvous()
+            return super()._merge_schemas()
+
+    merged = Meeting(title="t", version="1", on_conflict="error")
+    merged.discover(tmp_path)
+    schemas = served_at_once(lambda _: merged.get_openapi_schema())
+    assert [[*schema["paths"]] for schema in schemas] == [["/merged"]] * FIRST
+    assert rendezvous.visits == 1
 
 
 @pytest.mark.skipif(not HAS_ASYNC, reason="this version has no resolve_async")
