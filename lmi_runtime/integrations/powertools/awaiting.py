@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from lmi_runtime import _sync, context
+from lmi_runtime import _sync
 from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.integrations.powertools.resolution import (
     AppAttribute,
     Fact,
-    Resolution,
     opened,
     resolution_of,
     resumed,
     startup_is_now,
 )
-from lmi_runtime.integrations.scopes import PROCESS, holder
 
 __all__ = [
     "AppFact",
@@ -63,10 +60,9 @@ class AppFact(Fact):
         try:
             return super().__get__(instance, owner)
         except AttributeError:
-            value = self._of_process()
-            if value is _MISSING:
+            if self._default is _MISSING:
                 raise
-            return value
+            return self._default
 
     def __set__(self, instance: Any, value: object) -> None:
         resolution = resolution_of(instance)
@@ -74,18 +70,6 @@ class AppFact(Fact):
             resolution.facts[self._of_call] = value
         elif value is not self._default:
             super().__set__(instance, value)
-
-    def _of_process(self) -> Any:
-        """For threads that were started where there are no requests: they have no context."""
-        if context.peek() is None:
-            for resolution in reversed(_of_process):
-                if self._of_call in resolution.facts:
-                    return resolution.facts[self._of_call]
-        return self._default
-
-
-_of_process: list[Resolution] = []
-"""The calls that run where modules are imported, innermost last; changed in the main thread."""
 
 
 class SharedContext(AppAttribute):
@@ -182,7 +166,7 @@ def resolving_apart(
 
     @functools.wraps(resolve)
     def resolve_apart(self: Any, *args: Any, **kwargs: Any) -> Any:
-        with opened(self) as resolution, _noted(resolution):
+        with opened(self) as resolution:
             started_with = resolution.values["context"]
             result = resolve(self, *args, **kwargs)
             if not inspect.iscoroutine(result):
@@ -201,18 +185,6 @@ def resolving_apart(
         return awaited()
 
     return resolve_apart
-
-
-@contextmanager
-def _noted(resolution: Resolution) -> Iterator[None]:
-    if holder() is not PROCESS:
-        yield
-        return
-    _of_process.append(resolution)
-    try:
-        yield
-    finally:
-        _of_process.remove(resolution)
 
 
 async def _maybe(value: Any) -> Any:

@@ -23,6 +23,7 @@ import anyio
 from lmi_runtime import _sync, context
 from lmi_runtime.context import Request
 from lmi_runtime.integrations.calls import is_async
+from lmi_runtime.integrations.helper_threads import carry_where_no_request_is
 from lmi_runtime.integrations.patching import Swaps, Unexpected
 from lmi_runtime.integrations.powertools.rerouting import reroute, rerouted
 from lmi_runtime.integrations.scopes import PROCESS, holder
@@ -100,6 +101,25 @@ def _current(processor: Any, name: str = "") -> _Batch | None:
         # Blocks end before their request does.
         return batch if batch.in_block or batch.is_for(context.peek()) else None
     return _adopted(processor, name) if _in_blocks else None
+
+
+def _carrying() -> Callable[..., Any] | None:
+    """For threads that are started in blocks where no request is: they are part of the blocks."""
+    batches = {key: batch for key, batch in _batches.get().items() if batch.in_block}
+    if not batches:
+        return None
+
+    def part_of_them(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        token = _batches.set(batches)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _batches.reset(token)
+
+    return part_of_them
+
+
+carry_where_no_request_is(_carrying)
 
 
 def _adopted(processor: Any, name: str) -> _Batch | None:

@@ -178,9 +178,11 @@ class opened:
 def resumed(resolution: Resolution) -> Iterator[None]:
     """Have the block be part of a call that has returned something to await."""
     token = _open.set(resolution)
+    resolution.closed = False
     try:
         yield
     finally:
+        resolution.closed = True
         _open.reset(token)
 
 

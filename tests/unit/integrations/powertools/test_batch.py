@@ -26,10 +26,11 @@ from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingErro
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmi_runtime.context import enter
 from lmi_runtime.integrations.patching import Swaps, Unexpected
 from lmi_runtime.integrations.powertools import batch
 from lmi_runtime.integrations.safety import make_safe
-from tests.support.crowd import LambdaContext, TaskCrowd, ThreadCrowd
+from tests.support.crowd import LambdaContext, TaskCrowd, ThreadCrowd, request_of
 
 make_safe()
 
@@ -233,8 +234,9 @@ class TestThreads:
         assert crowd.serve(serve) == [failures(n, some(n)) for n in range(crowd.count)]
 
 
-def test_records_in_helper_threads() -> None:
-    crowd = ThreadCrowd(20)
+@pytest.mark.parametrize("bare", [False, True], ids=["served", "bare"])
+def test_records_in_helper_threads(bare: bool) -> None:
+    crowd = ThreadCrowd(20, bare=bare)
     processor = ThreadedProcessor(EventType.SQS)
     handler = meeting(crowd)
 
@@ -244,9 +246,20 @@ def test_records_in_helper_threads() -> None:
     assert crowd.serve(serve) == [failures(n, some(n)) for n in range(crowd.count)]
 
 
+class UncarriedProcessor(BatchProcessor):
+    """Handles records in a thread that nobody gives a context to."""
+
+    def process(self) -> list[tuple[Any, ...]]:
+        def one(record: dict[str, Any]) -> Any:
+            return Context().run(self._process_record, record)
+
+        with ThreadPoolExecutor(1) as pool:
+            return list(pool.map(one, self.records))
+
+
 def test_a_single_batch_reaches_threads_that_nobody_carries() -> None:
     crowd = ThreadCrowd(1, bare=True)
-    processor = ThreadedProcessor(EventType.SQS)
+    processor = UncarriedProcessor(EventType.SQS)
 
     def serve(number: int) -> Answer:
         return process_partial_response(event(number, some(3)), handle, processor)
@@ -256,7 +269,7 @@ def test_a_single_batch_reaches_threads_that_nobody_carries() -> None:
 
 def test_threads_that_could_be_of_several_batches_fail_the_batch() -> None:
     crowd = ThreadCrowd(2, bare=True)
-    processor = ThreadedProcessor(EventType.SQS)
+    processor = UncarriedProcessor(EventType.SQS)
     refused: list[str] = []
 
     def serve(number: int) -> None:
@@ -269,6 +282,25 @@ def test_threads_that_could_be_of_several_batches_fail_the_batch() -> None:
 
     crowd.serve(serve)
     assert len(refused) == 2
+
+
+def test_contexts_that_serve_one_request_after_the_other() -> None:
+    processor = BatchProcessor(EventType.SQS)
+
+    def both() -> list[Answer]:
+        answers = []
+        for number in (1, 2):
+            request = request_of(number)
+            enter(request)
+            answers.append(processor.response())
+            process_partial_response(event(number, some(number)), handle, processor)
+            answers.append(processor.response())
+            request.end()
+        return answers
+
+    nothing: Answer = {"batchItemFailures": []}
+    expected = [nothing, failures(1, some(1)), nothing, failures(2, some(2))]
+    assert Context().run(both) == expected
 
 
 class TestTasks:
@@ -384,6 +416,22 @@ class TestTasks:
             assert len(caught.value.child_exceptions) == 6
 
         TaskCrowd().serve(serve)
+
+    def test_what_processors_raise_themselves(self) -> None:
+        class Raising(AsyncBatchProcessor):
+            async def _async_process_record(self, record: dict[str, Any]) -> Any:
+                raise ZeroDivisionError
+
+        processor = Raising(EventType.SQS)
+
+        async def serve(number: int) -> None:
+            answer: Any = async_process_partial_response(
+                event(number, frozenset()), handle_async, processor
+            )
+            with pytest.raises(ZeroDivisionError):
+                await answer
+
+        TaskCrowd(1).serve(serve)
 
     def test_what_is_no_batch_is_refused_as_ever(self) -> None:
         processor = AsyncBatchProcessor(EventType.SQS)
