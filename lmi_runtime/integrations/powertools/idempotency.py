@@ -24,7 +24,7 @@ from lmi_runtime import _sync, context
 from lmi_runtime.integrations.calls import in_thread, request_for
 from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.integrations.powertools.endings import is_awaited_here, raising, returning
-from lmi_runtime.integrations.scopes import PerScope, Scope
+from lmi_runtime.integrations.scopes import PROCESS, PerScope, Scope, holder
 
 __all__ = ["isolate_calls", "isolate_configs", "isolate_stores", "see_invocations"]
 
@@ -99,9 +99,14 @@ def isolate_calls(module: ModuleType, swaps: Swaps) -> None:
 
     @functools.wraps(init)
     def initialised(self: Any, *args: Any, **kwargs: Any) -> None:
+        is_within = _CALL.holder() is not holder()
         with _CALL.opened():
             init(self, *args, **kwargs)
-            self._lmi_function_name = getattr(self.persistence_store, "function_name", None)
+            name = getattr(self.persistence_store, "function_name", None)
+        self._lmi_function_name = name
+        if not is_within:
+            # Who uses the layer by itself afterwards means the last call of its request.
+            self.persistence_store.function_name = name
 
     @functools.wraps(handle)
     def handled(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -263,12 +268,14 @@ def _in_requests(original: Callable[..., Any]) -> Callable[..., Any]:
     def idempotent(func: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
         if func is None:
             return functools.partial(idempotent, **options)
-        return _handler(func, original(func, **options))
+        return _handler(func, original(func, **options), options.get("persistence_store"))
 
     return idempotent
 
 
-def _handler(func: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[..., Any]:
+def _handler(
+    func: Callable[..., Any], wrapped: Callable[..., Any], store: Any
+) -> Callable[..., Any]:
     async def awaiting(event: Any, context: Any, **kwargs: Any) -> Any:
         with request_for(context):
             response = wrapped(event, context, **kwargs)
@@ -277,7 +284,22 @@ def _handler(func: Callable[..., Any], wrapped: Callable[..., Any]) -> Callable[
     def handler(event: Any, context: Any, **kwargs: Any) -> Any:
         if is_awaited_here(func):
             return awaiting(event, context, **kwargs)
-        with request_for(context):
+        with _invocation(context, store):
             return wrapped(event, context, **kwargs)
 
     return functools.wraps(func)(awaiting if inspect.iscoroutinefunction(func) else handler)
+
+
+@contextmanager
+def _invocation(context: Any, store: Any) -> Iterator[None]:
+    """A request for the block; who uses the layer after it, where there is none, means its call."""
+    name = None
+    try:
+        with request_for(context):
+            try:
+                yield
+            finally:
+                name = getattr(store, "function_name", None)
+    finally:
+        if name and holder() is PROCESS:
+            store.function_name = name

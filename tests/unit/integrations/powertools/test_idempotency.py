@@ -302,6 +302,20 @@ class TestNested:
         assert store.names() == {"left", "right", "outer"}
         assert store.statuses() == ["COMPLETED"] * 3
 
+    def test_a_layer_that_is_used_by_itself_means_the_last_call(self) -> None:
+        store, crowd = Memory(), ThreadCrowd()
+
+        def handle(number: int) -> Any:
+            data = {"of": number}
+            call = _named(function, store, number, lambda: None)
+            assert call(data=data) == data
+            crowd.meet()
+            store.delete_record(data, ValueError())
+            return data
+
+        crowd.serve(handle)
+        assert store.records == {}
+
     trees = st.recursive(st.just(()), lambda below: st.lists(below, max_size=3), max_leaves=12)
 
     @given(tree=trees, is_async=st.booleans(), failing=st.integers(-1, 8))
@@ -684,6 +698,19 @@ class TestHandlers:
 
         config.__dict__["lambda_context"] = Timed(1)
         assert Context().run(body)
+
+    def test_a_layer_that_is_used_by_itself_after_a_handler_means_its_call(
+        self, store: Memory
+    ) -> None:
+        """As users' own tests do, where there is no request."""
+
+        @idempotency.idempotent(persistence_store=store)
+        def handler(event: dict[str, Any], context: Any) -> Any:
+            return event
+
+        assert handler({"id": 1}, Timed(1)) == {"id": 1}
+        store.delete_record({"id": 1}, ValueError())
+        assert store.records == {}
 
     def test_failures_leave_no_record(self, store: Memory, config: IdempotencyConfig) -> None:
         @idempotency.idempotent(persistence_store=store, config=config)
