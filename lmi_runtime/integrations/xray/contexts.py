@@ -133,7 +133,8 @@ def _go_on(self: Any, request: Request) -> None:
     header = trace_header()
     facade = request.keep(local, lambda: _facade(self, header))
     segment = getattr(local, "segment", None)
-    if segment is None or not _is_of_trace(facade, segment):
+    is_own = is_ours and local.is_begun_in(request)
+    if segment is None or not _is_of_trace(facade, segment, is_own=is_own):
         local.segment = facade
         local.entities = []
     if is_ours:
@@ -152,9 +153,11 @@ def _facade(self: Any, header_text: str | None) -> Any:
         return local.segment
 
 
-def _is_of_trace(facade: Any, segment: Any) -> bool:
-    # Without a trace of its own a request takes what it is given.
-    return isinstance(facade, DummySegment) or segment.trace_id == facade.trace_id
+def _is_of_trace(facade: Any, segment: Any, *, is_own: bool) -> bool:
+    if isinstance(facade, DummySegment):
+        return True  # without a trace of its own a request takes what it is given
+    # A trace may come by again, as a retry does; what the first left open is not the second's.
+    return segment.trace_id == facade.trace_id and (is_own or segment.id == facade.id)
 
 
 def _untold_without_trace(put: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:

@@ -86,6 +86,11 @@ class Local:
         frame = self._visible()
         return () if frame is None else frame.values.get(_ENTITIES, ())
 
+    def is_begun_in(self, request: Request) -> bool:
+        """Whether what is kept here was begun in it, and not around it."""
+        frame = self._visible()
+        return frame is not None and frame.request is request
+
     def settled(self, request: Request) -> Any:
         """The innermost entity, where `settle` has been called for the request; else None."""
         frame = self._variable.get()

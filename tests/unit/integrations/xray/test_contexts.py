@@ -13,6 +13,7 @@ from aws_xray_sdk.core.context import Context as SdkContext
 from aws_xray_sdk.core.exceptions.exceptions import SegmentNotFoundException
 from aws_xray_sdk.core.lambda_launcher import LambdaContext as SdkLambdaContext
 from aws_xray_sdk.core.models.dummy_entities import DummySegment
+from aws_xray_sdk.core.models.segment import Segment
 from aws_xray_sdk.ext.util import inject_trace_header
 
 from lmi_runtime.context import Request, enter, serving
@@ -55,6 +56,35 @@ def test_two_requests_of_one_trace_have_a_parent_each(on_lambda: Any) -> None:
         with serving(traced(f"Root=1-67891233-{1:024x};Parent={parent};Sampled=1")):
             on_lambda.begin_subsegment("left open")
             assert on_lambda.current_segment().id == parent
+
+
+@pytest.mark.parametrize(("parent", "is_gone_on_with"), [("aa", True), ("bb", False)])
+def test_a_subsegment_begun_around_a_request(
+    on_lambda: Any, monkeypatch: pytest.MonkeyPatch, parent: str, is_gone_on_with: bool
+) -> None:
+    """It is gone on with in the same invocation, and not in another one of the same trace."""
+    header = f"Root=1-67891233-{1:024x};Parent=%s;Sampled=1"
+    monkeypatch.setenv(VARIABLE, header % "aa")
+    around = on_lambda.begin_subsegment("around")
+    monkeypatch.setenv(VARIABLE, header % parent)
+    with serving(traced(header % parent)):
+        within = on_lambda.begin_subsegment("within")
+        assert on_lambda.current_segment().id == parent
+    assert (within.parent_id == around.id) is is_gone_on_with
+
+
+def test_a_segment_of_the_same_trace_may_be_put_into_a_request(on_lambda: Any) -> None:
+    with serving(request_of(1)):
+        segment = Segment("own", traceid=facts_of(1)[0], parent_id=facts_of(1)[1])
+        on_lambda.set_trace_entity(segment)
+        assert on_lambda.current_segment() is segment
+
+
+def test_an_entity_of_another_request_is_not_gone_on_with(on_lambda: Any) -> None:
+    other = in_request(request_of(2), on_lambda.begin_subsegment, "other")
+    with serving(request_of(1)):
+        on_lambda.set_trace_entity(other)
+        assert on_lambda.get_trace_entity().trace_id == facts_of(1)[0]
 
 
 def test_a_request_shares_one_facade(on_lambda: Any, daemon: Daemon) -> None:
