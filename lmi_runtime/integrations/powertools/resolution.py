@@ -149,15 +149,19 @@ class opened:
     Thread safety: changes the calling context only.
     """
 
-    __slots__ = ("_app", "_resolution", "_token")
+    __slots__ = ("_app", "_outside", "_resolution", "_token")
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     def __enter__(self) -> Resolution:
         outer = innermost()
-        started_with = copy.copy(self._app.context)
-        if outer is not None:
+        self._outside = _outside()
+        attribute = getattr(type(self._app), "context", None)
+        if outer is None and type(attribute) is AppAttribute:
+            started_with = attribute.copied(self._app, self._outside)
+        else:
+            started_with = copy.copy(self._app.context)
             for name in _OF_ONE_ROUTE:
                 started_with.pop(name, None)
         self._resolution = Resolution(self._app, outer, started_with)
@@ -171,7 +175,7 @@ class opened:
         except ValueError:
             # A coroutine that nobody finishes is closed wherever it is collected.
             return
-        _left(self._resolution)
+        _left(self._resolution, self._outside)
 
 
 @contextmanager
@@ -186,11 +190,10 @@ def resumed(resolution: Resolution) -> Iterator[None]:
         _open.reset(token)
 
 
-def _left(resolution: Resolution) -> None:
+def _left(resolution: Resolution, outside: _Outside) -> None:
     app = resolution.app
     if resolution.outer is not None and resolution_of(app) is not None:
         return
-    outside = _outside()
     if outside.values:
         for name in ("context", "_state"):
             outside.values.pop((name, id(app)), None)
@@ -304,9 +307,14 @@ class AppAttribute:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        resolution = innermost()
+        resolution = _get_open()
         if resolution is not None:
-            if resolution.app is instance:  # most often, and many times a call
+            # Most often, and many times a call:
+            if (
+                resolution.app is instance
+                and resolution.request is _peek()
+                and not resolution.closed
+            ):
                 return resolution.values[self._name]
             resolution = resolution_of(instance)
             if resolution is not None:
@@ -333,6 +341,11 @@ class AppAttribute:
             vars(instance)[self._stored] = value
         else:
             _outside().values[self._name, id(instance)] = (instance, value)
+
+    def copied(self, instance: Any, outside: _Outside) -> Any:
+        """What `instance` has outside of calls, for one that starts."""
+        kept = outside.values.get((self._name, id(instance))) if outside.values else None
+        return self._fresh(self._process_value(instance) if kept is None else kept[1])
 
     def _process_value(self, instance: Any) -> Any:
         values = vars(instance)
