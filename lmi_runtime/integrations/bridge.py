@@ -22,7 +22,9 @@ T = TypeVar("T")
 
 async def in_bridged_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
     """
-    Call a function in a thread of its own, in a copy of the context; there it may `call_back`.
+    Call a function in a thread of its own, where it may `call_back`.
+
+    It finds the context variables of the calling task, and the task finds what they are afterwards.
 
     A cancellation is raised in what it has called back, and from there goes through the function.
     It is raised here when the thread has ended, whatever the function made of it.
@@ -37,8 +39,8 @@ def call_back(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     """
     Have ``function(*args, **kwargs)`` called and awaited by the task that waits for this thread.
 
-    It runs in a copy of the calling thread's context. Works in threads that were started with
-    this one's context as well.
+    It finds the context variables of the calling thread, and the thread finds what they are
+    afterwards. Works in threads that were started with this one's context as well.
 
     Raises:
         RuntimeError: No task waits for this thread, or not any more.
@@ -48,7 +50,10 @@ def call_back(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
         raise RuntimeError("no task waits for this thread")
     call = _Call(partial(function, *args, **kwargs))
     bridge.ask(call)
-    return call.wait()
+    try:
+        return call.wait()
+    finally:
+        _take_over(call.context)
 
 
 class _Call:
@@ -112,6 +117,7 @@ class _Bridge:
             await self._serve()
         finally:
             self._close()
+        _take_over(context)
         error = self._cancelled or self._error
         if error is None:
             return self._value
@@ -185,6 +191,16 @@ def _name(function: Any) -> str:
 
 
 _here: ContextVar[_Bridge | None] = ContextVar("lmi_runtime.integrations.bridge", default=None)
+
+
+def _take_over(context: Context) -> None:
+    """Set the variables here as they were set there, as if all had happened here."""
+    for variable, value in context.items():
+        if variable is not _here and variable.get(_MISSING) is not value:
+            variable.set(value)
+
+
+_MISSING: Any = object()
 
 
 async def _awaited(function: Callable[[], Any]) -> Any:

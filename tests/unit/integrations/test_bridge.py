@@ -45,7 +45,8 @@ def test_what_is_called_back_runs_in_the_waiting_task(run: Run) -> None:
         assert variable.get() == "by the caller"
         variable.set("by the function")
         result = call_back(seeing, 1, more=2)
-        assert variable.get() == "by the function"
+        assert variable.get() == "by the callback"
+        variable.set("by the function, again")
         return result
 
     async def seeing(*args: int, more: int) -> Any:
@@ -58,7 +59,9 @@ def test_what_is_called_back_runs_in_the_waiting_task(run: Run) -> None:
         variable.set("by the caller")
         task = anyio.get_current_task().id
         assert await in_bridged_thread(function) == (3, home, task)
-        assert variable.get() == "by the caller"
+        assert variable.get() == "by the function, again"
+        with pytest.raises(RuntimeError, match="no task waits"):
+            call_back(turn)
 
     home = threading.get_ident()
     run(main)
