@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -61,6 +62,32 @@ def _aws() -> Iterator[Environment]:
 
 
 @contextmanager
+def _shop() -> Iterator[Environment]:
+    """AWS, with what a shop has set up: tables for powertools, a parameter and a secret."""
+    boto3 = pytest.importorskip("boto3")
+    with _aws() as variables:
+        # What other shops of this process have left is still in its memory.
+        urlopen(Request(f"{variables['AWS_ENDPOINT_URL']}/moto-api/reset", method="POST")).close()
+        access = {
+            "region_name": variables["AWS_REGION"],
+            "endpoint_url": variables["AWS_ENDPOINT_URL"],
+            "aws_access_key_id": variables["AWS_ACCESS_KEY_ID"],
+            "aws_secret_access_key": variables["AWS_SECRET_ACCESS_KEY"],
+        }
+        with closing(boto3.client("dynamodb", **access)) as tables:
+            for name, key in (("idempotency", "id"), ("circuits", "id"), ("orders", "id")):
+                tables.create_table(
+                    TableName=name,
+                    KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+                    AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+                    BillingMode="PAY_PER_REQUEST",
+                )
+        with closing(boto3.client("ssm", **access)) as parameters:
+            parameters.put_parameter(Name="/shop/rates", Value='{"EUR": 0.92}', Type="String")
+        yield variables
+
+
+@contextmanager
 def _collector() -> Iterator[Environment]:
     with Collector() as collector:
         yield {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url.removesuffix("/v1/traces")}
@@ -72,6 +99,7 @@ SERVERS: Mapping[str, Callable[[], AbstractContextManager[Environment]]] = {
     "valkey": _valkey,
     "http": _http,
     "aws": _aws,
+    "shop": _shop,
     "collector": _collector,
 }
 """By what pages call them; each yields the variables by which a handler finds it."""

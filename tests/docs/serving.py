@@ -18,6 +18,11 @@ _CALL = re.compile(
     r"(?P<handler>[\w.]+): (?P<event>.*?)(?: (?P<kind>->|=>) (?P<expected>.*))?\Z", re.DOTALL
 )
 
+TRACED = {
+    "X-Amzn-Trace-Id": "Root=1-67891233-abcdef012345678912345678;Parent=53995c3f42cd8ad8;Sampled=1"
+}
+"""What calls bring along, as Lambda's own do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:

@@ -24,7 +24,7 @@ from tests.docs.blocks import (
     python_blocks,
 )
 from tests.docs.servers import SERVERS
-from tests.docs.serving import mismatch, read_call, serving
+from tests.docs.serving import TRACED, mismatch, read_call, serving
 
 pytestmark = pytest.mark.system
 
@@ -69,7 +69,7 @@ async def _make_calls(calls: list[str], folder: Path, variables: Mapping[str, st
             asyncio.timeout(_TIMEOUT_S),
             serving(call.handler, folder, variables) as emulator,
         ):
-            answer = await emulator.invoke(call.event)
+            answer = await emulator.invoke(call.event, TRACED)
         assert mismatch(call, answer) is None
 
 
