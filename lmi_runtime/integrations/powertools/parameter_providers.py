@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -126,7 +125,6 @@ def share_batches(module: ModuleType, swaps: Swaps) -> None:
     in_chunks = swaps.function(
         ssm, "_get_parameters_by_name_in_chunks", "self, batch, cache, raise_on_error, decrypt"
     )
-    put = swaps.function(ssm, "set", "self, name, value")
 
     def from_cache(self: Any, batch: dict[str, Any]) -> dict[str, Any]:
         found = {}
@@ -162,7 +160,6 @@ def share_batches(module: ModuleType, swaps: Swaps) -> None:
     swaps.put(ssm, "get_parameters_by_name", got)
     swaps.put(ssm, "_get_parameters_by_name_from_cache", from_cache)
     swaps.put(ssm, "_get_parameters_by_name_in_chunks", fetched)
-    swaps.put(ssm, "set", _slow(put))
 
 
 def share_secrets(module: ModuleType, swaps: Swaps) -> None:
@@ -174,7 +171,6 @@ def share_secrets(module: ModuleType, swaps: Swaps) -> None:
         "self, names, max_age, transform, raise_on_transform_error, force_fetch, **sdk_options",
     )
     fetch_them = swaps.function(secrets, "_get_multiple", "self, names, **sdk_options")
-    put = swaps.function(secrets, "set", "self, name, value")
 
     @functools.wraps(fetch_them)
     def fetched(self: Any, names: Any, **sdk_options: Any) -> Any:
@@ -203,16 +199,6 @@ def share_secrets(module: ModuleType, swaps: Swaps) -> None:
 
     swaps.put(secrets, "get_multiple", got)
     swaps.put(secrets, "_get_multiple", fetched)
-    swaps.put(secrets, "set", _slow(put))
-
-
-def _slow(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def slow(*args: Any, **kwargs: Any) -> Any:
-        blocks()
-        return function(*args, **kwargs)
-
-    return slow
 
 
 def own_tokens(module: ModuleType, swaps: Swaps) -> None:

@@ -533,6 +533,26 @@ class TestByName:
 
 
 class TestSecrets:
+    @pytest.mark.anyio
+    async def test_off_the_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        threads: list[int] = []
+
+        class Client:
+            meta = None
+
+            def batch_get_secret_value(self, **options: Any) -> Any:
+                threads.append(threading.get_ident())
+                return {"SecretValues": [{"Name": "a", "SecretString": "secret"}]}
+
+        monkeypatch.setattr(
+            parameters.base.user_agent, "register_feature_to_client", lambda **_: None
+        )
+        provider = parameters.SecretsProvider(boto3_client=Client())
+        for _ in range(2):
+            assert await off_loop(provider.get_multiple, ["a"]) == {"a": "secret"}
+        assert len(threads) == 1
+        assert threading.get_ident() not in threads
+
     def test_filters_are_not_added_to(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Client:
             meta = None
@@ -662,6 +682,15 @@ class TestOffLoop:
         assert await off_loop(load) == provider.answer
         assert len(threads) == 1
         assert threading.get_ident() not in threads
+
+    @pytest.mark.anyio
+    async def test_a_provider_that_does_not_tell_gets_a_thread(
+        self, provider: Counting, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As in a version of powertools that was left as it is."""
+        monkeypatch.setattr(BaseProvider, "get", BaseProvider.get.__wrapped__)
+        assert await off_loop(provider.get, "x") == provider.answer
+        assert threading.get_ident() not in provider.threads
 
     @pytest.mark.anyio
     async def test_the_loop_goes_on_meanwhile(self, provider: Counting) -> None:
