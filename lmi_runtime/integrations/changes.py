@@ -65,7 +65,7 @@ POWERTOOLS: tuple[Change, ...] = (
     ),
     _powertools("HttpResolverLocal", "event_handler.http_resolver", "http:isolate_http_resolver"),
     _powertools("Batch", "utilities.batch.base", "batch:change"),
-    _powertools("Batch", "utilities.batch.decorators", "batch:change_functions"),
+    _powertools("Batch", "utilities.batch.decorators", "batch_functions:change"),
     _powertools("Tracer", "tracing.tracer", "tracer:isolate_tracers"),
     _powertools("Parameters", "utilities.parameters.base", "parameter_providers:share_fetches"),
     _powertools("Parameters", "utilities.parameters.ssm", "parameter_providers:share_batches"),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType, ModuleType, TracebackType
@@ -25,10 +25,9 @@ from lmi_runtime.context import Request
 from lmi_runtime.integrations.calls import is_async
 from lmi_runtime.integrations.helper_threads import carry_where_no_request_is
 from lmi_runtime.integrations.patching import Swaps, Unexpected
-from lmi_runtime.integrations.powertools.rerouting import reroute, rerouted
 from lmi_runtime.integrations.scopes import PROCESS, holder
 
-__all__ = ["async_batch_processor", "change", "change_functions"]
+__all__ = ["change", "outer_kept"]
 
 logger = logging.getLogger("lmi_runtime.integrations")
 
@@ -161,7 +160,7 @@ def _close(batch: _Batch) -> None:
 
 
 @contextmanager
-def _outer_kept(processor: Any) -> Iterator[None]:
+def outer_kept(processor: Any) -> Iterator[None]:
     """For a batch that a record handler works on with the processor of its own batch."""
     outer = _batches.get().get(id(processor))
     if outer is None or not outer.in_block:
@@ -364,95 +363,3 @@ def _first(failure: BaseException) -> BaseException:
     while isinstance(failure, BaseExceptionGroup):
         failure = failure.exceptions[0]
     return failure
-
-
-# ------------------------------------------------------------- the functions around processors
-
-
-def change_functions(module: ModuleType, swaps: Swaps) -> None:
-    """Change ``utilities.batch.decorators``."""
-    taken = "event, record_handler, processor, context"
-    process = swaps.function(module, "process_partial_response", taken)
-    reroute(swaps, process, _like_process, _process)
-    process_async = swaps.function(module, "async_process_partial_response", taken)
-    reroute(swaps, process_async, _like_process, _process_async)
-
-
-def _like_process(event: Any, record_handler: Any, processor: Any, context: Any = None) -> Any:
-    return rerouted(event, record_handler, processor, context)
-
-
-def _process(
-    process: Callable[..., Any], event: Any, record_handler: Any, processor: Any, context: Any
-) -> Any:
-    with _outer_kept(processor):
-        return process(event, record_handler, processor, context)
-
-
-def _process_async(
-    process: Callable[..., Any], event: Any, record_handler: Any, processor: Any, context: Any
-) -> Any:
-    if _sync.current_home() is None:
-        return _process(process, event, record_handler, processor, context)
-    return _process_on_loop(process, event, record_handler, processor, context)
-
-
-async def _process_on_loop(
-    process: Callable[..., Any], event: Any, record_handler: Any, processor: Any, context: Any
-) -> Any:
-    # Theirs takes the records out of the event, and says what is wrong with others.
-    asked = _Asked(processor)
-    process(event, record_handler, asked, context)
-    with _outer_kept(processor):
-        await asked.do()
-        return processor.response()
-
-
-async def async_batch_processor(
-    middleware: Callable[..., Any],
-    handler: Callable[..., Any],
-    event: Any,
-    context: Any,
-    **options: Any,
-) -> Any:
-    """The decorator of that name, where an event loop runs."""
-    asked = _Asked(options["processor"])
-    middleware(_nothing, event, context, **{**options, "processor": asked})
-    await asked.do()
-    answer = handler(event, context)
-    return await answer if isinstance(answer, Awaitable) else answer
-
-
-def _nothing(event: Any, context: Any) -> None:
-    """A handler in the place of one that is called later."""
-
-
-class _Asked:
-    """Takes down what a processor is asked to do by code that cannot wait for it."""
-
-    def __init__(self, processor: Any) -> None:
-        self._processor = processor
-        self._arguments: tuple[Any, ...] = ()
-        self.event_type = processor.event_type
-
-    def __call__(self, *arguments: Any, lambda_context: Any = None) -> _Asked:
-        records, handler, *rest = arguments
-        self._arguments = (records, handler, rest[0] if rest else lambda_context)
-        return self
-
-    def __enter__(self) -> None:
-        """Nothing has begun."""
-
-    def __exit__(self, *failure: object) -> None:
-        """Nothing has ended."""
-
-    def async_process(self) -> None:
-        """Later."""
-
-    def response(self) -> None:
-        """Later."""
-
-    async def do(self) -> None:
-        """Process all records."""
-        with self._processor(*self._arguments):
-            await self._processor.async_process()

@@ -21,7 +21,6 @@ from lmi_runtime import _sync
 from lmi_runtime.integrations.bridge import call_back, in_bridged_thread
 from lmi_runtime.integrations.calls import is_async
 from lmi_runtime.integrations.patching import Swaps
-from lmi_runtime.integrations.powertools.batch import async_batch_processor
 from lmi_runtime.integrations.powertools.rerouting import reroute, rerouted
 from lmi_runtime.integrations.powertools.validation import validator
 
@@ -151,8 +150,15 @@ def _like_final_decorator() -> Callable[..., Any]:
     return like
 
 
+async def _async_batch_processor(*arguments: Any, **options: Any) -> Any:
+    # Not imported above: middlewares are used by more functions than batches are.
+    from lmi_runtime.integrations.powertools.batch_functions import async_batch_processor
+
+    return await async_batch_processor(*arguments, **options)
+
+
 _OWN_WAYS: dict[str, Around] = {
-    _AWAITS_RECORDS: async_batch_processor,
+    _AWAITS_RECORDS: _async_batch_processor,
     "utilities.validation.validator.validator": validator,
 }
 """Powertools' own that do more after the handler than return, or await something else as well."""
