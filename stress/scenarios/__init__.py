@@ -6,7 +6,18 @@ Campaigns of the race checker over our own code.
 
 from __future__ import annotations
 
-from stress.scenarios import caches, contexts, dispatching, leases, lifecycle, logs, pools
+from stress.scenarios import (
+    caches,
+    contexts,
+    dispatching,
+    isolation,
+    leases,
+    lifecycle,
+    logs,
+    pools,
+    powertools,
+    tracing,
+)
 from stress.scenarios.campaign import explored
 from stress.scenarios.scenario import Budget, Make, Scenario
 
@@ -14,7 +25,18 @@ __all__ = ["SCENARIOS", "Budget", "Scenario", "explored"]
 
 SCENARIOS: dict[str, Make] = {
     name: getattr(module, name)
-    for module in (caches, contexts, dispatching, leases, lifecycle, logs, pools)
+    for module in (
+        caches,
+        contexts,
+        dispatching,
+        isolation,
+        leases,
+        lifecycle,
+        logs,
+        pools,
+        powertools,
+        tracing,
+    )
     for name in module.__all__
 }
 """What there is, by name. The docstring of each says what must hold."""
