@@ -502,6 +502,23 @@ class TestAsync:
         assert await asyncio.to_thread(deleted.wait, 10)
         assert store.records == {}
 
+    @pytest.mark.parametrize("anyio_backend", ["asyncio"])
+    @pytest.mark.anyio
+    async def test_cancelled_when_the_record_has_just_been_written(
+        self, store: Memory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def called_in_vain(make: Callable[[], object]) -> None:
+            make()
+            raise asyncio.CancelledError
+
+        async def body(*, data: int) -> None:
+            raise AssertionError("it was cancelled before")
+
+        monkeypatch.setattr(ours, "in_thread", called_in_vain)
+        with pytest.raises(asyncio.CancelledError):
+            await function(store, body)(data=1)
+        assert store.records == {}
+
     @pytest.mark.anyio
     async def test_a_layer_that_hangs_does_not_hold_a_cancelled_call(
         self,
@@ -783,3 +800,20 @@ class TestLocalCache:
                 assert store._retrieve_from_cache("key") is None
 
         crowd.serve(handle)
+
+    def test_an_entry_is_not_pushed_out_while_it_is_read(self, store: Memory) -> None:
+        store.configure(IdempotencyConfig(use_local_cache=True, local_cache_max_items=1), "f")
+        cache = store._cache
+
+        class Read:
+            def __bool__(self) -> bool:
+                """The cache asks this between its two steps."""
+                other.start()
+                other.join(0.05)
+                return True
+
+        other = threading.Thread(target=cache.__setitem__, args=("other", "record"))
+        entry = cache["key"] = Read()
+        assert cache.get("key") is entry
+        other.join(10)
+        assert dict(cache) == {"other": "record"}
