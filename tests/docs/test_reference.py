@@ -19,6 +19,7 @@ from lmi_runtime import ConnectionBudget, connection_share, errors
 from lmi_runtime.caches.shared import SharedCacheStatistics
 from lmi_runtime.context import WorkerFacts, set_worker, worker
 from lmi_runtime.emulator import EmulatorOptions, FaultKind
+from lmi_runtime.integrations import boto, changes, opentelemetry
 from lmi_runtime.model import Mode
 from tests.docs.blocks import DOCS
 from tests.support.repository import package_sources, pyproject
@@ -127,6 +128,56 @@ def test_extras_are_those_of_the_package() -> None:
 
     assert named
     assert named <= set(pyproject()["project"]["optional-dependencies"])
+
+
+# ---- integrations
+
+
+def test_every_utility_that_a_report_names_is_explained() -> None:
+    tables = (changes.POWERTOOLS, changes.XRAY, changes.BOTOCORE)
+    rows = _table("integrations", "What the report and the log call them:")
+    named = [name for row in rows for name in re.findall(r"`([^`]+)`", row[0])]
+
+    assert sorted(named) == sorted({change.utility for table in tables for change in table})
+
+
+def _warnings_of_integrations() -> list[str]:
+    """What each says, less what is filled in; those that are told by name are constants."""
+    return [
+        node.value
+        for name, tree in package_sources()
+        if name.startswith("integrations/")
+        for call in ast.walk(tree)
+        if isinstance(call, (ast.Call, ast.Assign))
+        and (isinstance(call, ast.Assign) or ast.unparse(call.func) == "logger.warning")
+        for node in ([call.value] if isinstance(call, ast.Assign) else call.args[:1])
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if isinstance(call, ast.Call) or "%s" in node.value
+    ]
+
+
+def test_every_warning_is_in_the_table_of_what_the_log_says() -> None:
+    rows = _table("integrations", "## What the log says")
+    said = [text.split("...") for row in rows for text in re.findall(r"`([^`]+)`", row[0])]
+    warnings = _warnings_of_integrations()
+
+    assert len(warnings) > 15
+    known = [text for text in warnings if any(all(p in text for p in parts) for parts in said)]
+    assert [text for text in warnings if text not in known] == []
+
+
+def test_versions_of_powertools_are_those_that_are_tested() -> None:
+    versions = {row[0]: row[1:] for row in _table("integrations", "## Versions")}
+    ends = (changes.LOWEST_POWERTOOLS, changes.NEWEST_POWERTOOLS)
+
+    assert versions["Powertools"] == [".".join(map(str, end)) for end in ends]
+
+
+def test_every_public_name_of_an_integration_is_in_the_table_of_thread_safety() -> None:
+    page = _text("thread-safety").split("## Your code")[0]
+    names = [*boto.__all__, *opentelemetry.__all__, "make_safe", "off_loop"]
+
+    assert [name for name in names if not re.search(rf"`(?:[\w.]+\.)?{name}`", page)] == []
 
 
 # ---- pools and caches
