@@ -8,7 +8,15 @@ resolvers go on working, and so do their decorators, around `async def` as well.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from lmi_runtime._lazy import lazily
 from lmi_runtime.integrations.patching import Safety
 from lmi_runtime.integrations.safety import make_safe
 
-__all__ = ["Safety", "make_safe"]
+if TYPE_CHECKING:
+    from lmi_runtime.integrations.powertools.parameters import off_loop
+
+__all__ = ["Safety", "make_safe", "off_loop"]
+
+__getattr__ = lazily(globals(), {"off_loop": "parameters"})
