@@ -16,6 +16,7 @@ from stress.scenarios import (
     logs,
     pools,
     powertools,
+    powertools_calls,
     tracing,
 )
 from stress.scenarios.campaign import explored
@@ -35,6 +36,7 @@ SCENARIOS: dict[str, Make] = {
         logs,
         pools,
         powertools,
+        powertools_calls,
         tracing,
     )
     for name in module.__all__

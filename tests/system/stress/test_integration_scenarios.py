@@ -19,13 +19,20 @@ from lmi_runtime.context import request as request_module
 from lmi_runtime.integrations import patching, scopes
 from lmi_runtime.integrations.opentelemetry.flushing import Flusher
 from lmi_runtime.integrations.patching import Patcher
+from lmi_runtime.integrations.powertools import (
+    batch,
+    idempotency,
+    metrics,
+    metrics_state,
+    resolution,
+    routing,
+)
 from lmi_runtime.integrations.powertools import logger as logger_changes
-from lmi_runtime.integrations.powertools import metrics, metrics_state
+from lmi_runtime.integrations.powertools.fetches import Fetches
 from lmi_runtime.integrations.powertools.logger_buffer import RequestLines
 from lmi_runtime.integrations.powertools.logger_keys import FormatterKeys
 from lmi_runtime.integrations.powertools.logger_levels import RequestLevels
 from lmi_runtime.integrations.scopes import PROCESS, PerContext, PerScope, Scope
-from lmi_runtime.integrations.xray import entities
 from lmi_runtime.integrations.xray.storage import Local
 from stress.scenarios import SCENARIOS, Budget, explored
 
@@ -139,10 +146,6 @@ def open_subsegments_are_shared(patch: Patch) -> None:
     patch.setattr(Local, "__init__", lambda self: object.__setattr__(self, "_variable", _Shared()))
 
 
-def entities_without_lock(patch: Patch) -> None:
-    patch.setattr(entities, "_lock", _NoLock)
-
-
 def current_spans_are_shared(patch: Patch) -> None:
     shared = _Shared(otel_context.get_current())
     patch.setattr(otel_context, "_RUNTIME_CONTEXT", shared)
@@ -156,6 +159,44 @@ def the_flush_that_runs_will_do(patch: Patch) -> None:
             real(self, timeout_s)
 
     patch.setattr(Flusher, "flush", flush)
+
+
+def routes_are_built_without_lock(patch: Patch) -> None:
+    patch.setattr(routing, "_building", _NoLock)
+
+
+def calls_of_resolve_share_their_facts(patch: Patch) -> None:
+    real, shared = resolution.Resolution.__init__, dict[str, Any]()
+
+    def make(self: Any, *arguments: Any) -> None:
+        real(self, *arguments)
+        self.facts = shared
+
+    patch.setattr(resolution.Resolution, "__init__", make)
+
+
+def batches_are_the_processor(patch: Patch) -> None:
+    patch.setattr(batch, "_begin", lambda processor: None)
+
+
+def layers_are_configured_without_lock(patch: Patch) -> None:
+    patch.setattr(idempotency._configure_lock, "_make", _NoLock)
+
+
+def nothing_is_awaited(patch: Patch) -> None:
+    async def finished(handler: Any, function: Callable[..., Any]) -> Any:
+        made = function(*handler.fn_args, **handler.fn_kwargs)
+        return await idempotency._settled(handler, idempotency.returning(made))
+
+    patch.setattr(idempotency, "_finished", finished)
+
+
+def everybody_fetches(patch: Patch) -> None:
+    patch.setattr(Fetches, "share", lambda self, provider, key, fetch: fetch())
+
+
+def nothing_is_outdated(patch: Patch) -> None:
+    patch.setattr(Fetches, "outdating", lambda self, provider: _NoLock())
 
 
 @pytest.mark.parametrize(
@@ -181,9 +222,17 @@ def the_flush_that_runs_will_do(patch: Patch) -> None:
         ("metrics_of_tasks_beside_threads", metrics_are_the_process),
         ("metrics_of_one_request", metrics_without_lock),
         ("cold_start_told_once", cold_starts_without_lock),
+        ("route_first_asked_by_two", routes_are_built_without_lock),
+        ("routes_of_requests", calls_of_resolve_share_their_facts),
+        ("batches_of_requests", batches_are_the_processor),
+        ("batches_of_tasks", batches_are_the_processor),
+        ("idempotent_call_of_two", layers_are_configured_without_lock),
+        ("idempotent_call_of_two_tasks", nothing_is_awaited),
+        ("idempotent_calls_within_another", plain_attributes),
+        ("parameter_of_two", everybody_fetches),
+        ("parameter_and_clear", nothing_is_outdated),
         ("annotations_of_requests", open_subsegments_are_shared),
         ("annotations_of_helper_threads", threads_carry_nothing),
-        ("annotations_of_helper_threads", entities_without_lock),
         ("captured_handlers", open_subsegments_are_shared),
         ("captured_tasks", open_subsegments_are_shared),
         ("spans_of_requests", current_spans_are_shared),
