@@ -184,16 +184,16 @@ class _FactOfAll:
         self._fact.forget()
 
 
-_building = _sync.RLock()
+_building = _sync.ProcessWide(lambda: _sync.RLock())
 """Guards what routes build of themselves when first asked: it is quick, and done once a route."""
-_describing = _sync.RLock()
+_describing = _sync.ProcessWide(lambda: _sync.RLock())
 """Guards OpenAPI schemas, which take longer; taken before `_building`."""
 
 
 def _one_at_a_time(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def one_at_a_time(*args: Any, **kwargs: Any) -> Any:
-        with _describing:
+        with _describing():
             return function(*args, **kwargs)
 
     return one_at_a_time
@@ -215,7 +215,7 @@ def _build_once(route: type, swaps: Swaps) -> None:
 def _built_once(build: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(build)
     def build_once(self: Any, router_middlewares: Any, app: Any) -> None:
-        with _building:
+        with _building():
             # Another first request may have been faster. Each step wraps what is there.
             if self._middleware_stack_built:
                 return
@@ -234,7 +234,7 @@ def _made_once(make: Callable[[Any], Any], kept_as: str) -> property:
         made = getattr(self, kept_as)
         if made is not None:
             return made
-        with _building:
+        with _building():
             return make(self)
 
     return property(made_once)
