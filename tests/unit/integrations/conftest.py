@@ -12,7 +12,7 @@ from lmi_runtime.integrations.scopes import PROCESS, holder
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    """What is set where modules are imported is everybody's: a test must not look like a request."""
+    """What is set where modules are imported is everybody's: no test may look like a request."""
     assert holder() is PROCESS
     yield
     assert peek() is None, "the test entered a request in its own context"
