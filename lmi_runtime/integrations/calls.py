@@ -13,10 +13,10 @@ import anyio
 import anyio.from_thread
 import anyio.to_thread
 
-from lmi_runtime import context
+from lmi_runtime import _sync, context
 from lmi_runtime.context import Request
 
-__all__ = ["back_on_loop", "in_thread", "is_async", "request_for"]
+__all__ = ["back_on_loop", "in_thread", "is_async", "is_awaited_here", "request_for"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,17 @@ def is_async(function: Callable[..., Any]) -> bool:
         if inspect.iscoroutinefunction(type(candidate).__call__):
             return True
     return False
+
+
+def is_awaited_here(function: Callable[..., Any]) -> bool:
+    """
+    Whether what it returns to the calling code has to be awaited.
+
+    Without a loop that is not known of a decorated one: it may run its coroutine by itself.
+    """
+    if inspect.iscoroutinefunction(function):
+        return True
+    return _sync.current_home() is not None and is_async(function)
 
 
 @contextmanager

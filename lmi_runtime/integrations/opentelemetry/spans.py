@@ -8,19 +8,20 @@ import inspect
 import logging
 import os
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeVar, cast, overload
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, Status, StatusCode, TracerProvider
 
 from lmi_runtime import _sync
 from lmi_runtime.context import Request
 from lmi_runtime.errors import ConfigurationError
 from lmi_runtime.handlers import on_shutdown
-from lmi_runtime.integrations.calls import in_thread, is_async, request_for
+from lmi_runtime.integrations.calls import in_thread, is_awaited_here, request_for
 from lmi_runtime.integrations.helper_threads import carry_requests
 from lmi_runtime.integrations.opentelemetry.attributes import (
     http_status_of,
@@ -105,13 +106,12 @@ class _Tracing:
             carry_requests()
 
     def around(self, function: F) -> F:
-        inner = inspect.unwrap(function)
         wrapped: Any
-        if inspect.isasyncgenfunction(inner):
+        if inspect.isasyncgenfunction(function):
             wrapped = self._around_async_stream(function)
-        elif inspect.isgeneratorfunction(inner):
+        elif inspect.isgeneratorfunction(function):
             wrapped = self._around_stream(function)
-        elif is_async(function):
+        elif inspect.iscoroutinefunction(function):
             wrapped = self._around_coroutine(function)
         else:
             wrapped = self._around_function(function)
@@ -119,17 +119,81 @@ class _Tracing:
         return cast("F", wrapped)
 
     def _around_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        awaiting = self._around_coroutine(function)
+
         def traced_function(event: Any, *arguments: Any) -> Any:
+            if is_awaited_here(function):
+                return awaiting(event, *arguments)
+            lambda_context = _first_of(arguments)
             with (
-                request_for(_first_of(arguments)) as request,
+                request_for(lambda_context) as request,
                 self._flushed(request),
-                self._span(function, event, request) as span,
+                ExitStack() as rest,
             ):
-                result = function(event, *arguments)
+                span, within = self._begun(function, event, request)
+                rest.enter_context(_ended(span))
+                with _attached(within):
+                    result = function(event, *arguments)
+                go_on = self._way_to_go_on(result)
+                if go_on is not None:
+                    return go_on(result, lambda_context, span, within, rest.pop_all())
                 _note_result(span, result)
                 return result
 
         return traced_function
+
+    def _way_to_go_on(self, result: Any) -> Callable[..., Any] | None:
+        """With what lies below other decorators, and has only been made."""
+        if inspect.isawaitable(result):
+            return self._awaited
+        if inspect.isgenerator(result):
+            return self._read
+        return self._read_async if inspect.isasyncgen(result) else None
+
+    async def _awaited(
+        self,
+        result: Awaitable[Any],
+        lambda_context: Any,
+        span: Span,
+        within: Context,
+        rest: AbstractContextManager[Any],
+    ) -> Any:
+        with request_for(lambda_context) as request:
+            async with self._aflushed(request):
+                with rest, _attached(within):
+                    answer = await result
+                    _note_result(span, answer)
+                    return answer
+
+    def _read(
+        self,
+        result: Iterator[Any],
+        lambda_context: Any,
+        _: Span,
+        within: Context,
+        rest: AbstractContextManager[Any],
+    ) -> Iterator[Any]:
+        with (
+            request_for(lambda_context) as request,
+            self._flushed(request),
+            rest,
+            _attached(within),
+        ):
+            yield from result
+
+    async def _read_async(
+        self,
+        result: AsyncIterator[Any],
+        lambda_context: Any,
+        _: Span,
+        within: Context,
+        rest: AbstractContextManager[Any],
+    ) -> AsyncIterator[Any]:
+        with request_for(lambda_context) as request:
+            async with self._aflushed(request):
+                with rest, _attached(within):
+                    async for item in result:
+                        yield item
 
     def _around_coroutine(self, function: Callable[..., Any]) -> Callable[..., Any]:
         async def traced_coroutine(event: Any, *arguments: Any) -> Any:
@@ -167,6 +231,14 @@ class _Tracing:
 
     @contextmanager
     def _span(self, function: Callable[..., Any], event: Any, request: Request) -> Iterator[Span]:
+        span, within = self._begun(function, event, request)
+        with _ended(span), _attached(within):
+            yield span
+
+    def _begun(
+        self, function: Callable[..., Any], event: Any, request: Request
+    ) -> tuple[Span, Context]:
+        """A span, and the context that it is the current one of."""
         origin = origin_of(request, event, self._parent)
         tracer = trace.get_tracer("lmi_runtime", tracer_provider=self._of())
         span = tracer.start_span(
@@ -176,15 +248,7 @@ class _Tracing:
             attributes=span_attributes(request, event, is_cold=_is_cold()),
             links=origin.links,
         )
-        token = otel_context.attach(trace.set_span_in_context(span, origin.parent))
-        try:
-            yield span
-        except BaseException as error:
-            _note_failure(span, error)
-            raise
-        finally:
-            _detach(token)
-            span.end()
+        return span, trace.set_span_in_context(span, origin.parent)
 
     def _of(self) -> TracerProvider:
         provider = self._provider or trace.get_tracer_provider()
@@ -221,10 +285,26 @@ def _first_of(arguments: tuple[Any, ...]) -> Any:
     return arguments[0] if arguments else None
 
 
-def _detach(token: Any) -> None:
-    # Not `detach`: it logs an error where a stream is ended in another context than begun.
-    with contextlib.suppress(ValueError):
-        otel_context._RUNTIME_CONTEXT.detach(token)
+@contextmanager
+def _ended(span: Span) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        _note_failure(span, error)
+        raise
+    finally:
+        span.end()
+
+
+@contextmanager
+def _attached(within: Context) -> Iterator[None]:
+    token = otel_context.attach(within)
+    try:
+        yield
+    finally:
+        # Not `detach`: it logs an error where a stream is ended in another context than begun.
+        with contextlib.suppress(ValueError):
+            otel_context._RUNTIME_CONTEXT.detach(token)
 
 
 def _note_result(span: Span, result: Any) -> None:

@@ -19,9 +19,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from lmi_runtime import _sync
-from lmi_runtime.integrations.calls import in_thread, is_async
+from lmi_runtime.integrations.calls import in_thread, is_async, is_awaited_here
 from lmi_runtime.integrations.patching import Swaps
-from lmi_runtime.integrations.powertools.endings import is_awaited_here, raising, returning
+from lmi_runtime.integrations.powertools.endings import raising, returning
 
 __all__ = ["count_what_is_awaited"]
 

@@ -21,9 +21,9 @@ from types import ModuleType
 from typing import Any, Final
 
 from lmi_runtime import _sync, context
-from lmi_runtime.integrations.calls import in_thread, request_for
+from lmi_runtime.integrations.calls import in_thread, is_awaited_here, request_for
 from lmi_runtime.integrations.patching import Swaps
-from lmi_runtime.integrations.powertools.endings import is_awaited_here, raising, returning
+from lmi_runtime.integrations.powertools.endings import raising, returning
 from lmi_runtime.integrations.scopes import PROCESS, PerScope, Scope, holder
 
 __all__ = ["isolate_calls", "isolate_configs", "isolate_stores", "see_invocations"]

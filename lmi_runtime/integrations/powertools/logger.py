@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 from lmi_runtime import _sync
-from lmi_runtime.integrations.calls import is_async, request_for
+from lmi_runtime.integrations.calls import is_awaited_here, request_for
 from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.integrations.powertools.logger_buffer import kept_lines
 from lmi_runtime.integrations.powertools.logger_formatters import look_at
@@ -150,42 +151,80 @@ class _Call:
 
     def of_kind(self, handler: Callable[..., Any]) -> Callable[..., Any]:
         """A function like `handler`: plain, or one of those that only begin when it is called."""
-        inner = inspect.unwrap(handler)
-        if inspect.isasyncgenfunction(inner):
+        if inspect.iscoroutinefunction(handler):
+            return self._coroutine()
+        if inspect.isasyncgenfunction(handler):
             return self._async_generator()
-        if inspect.isgeneratorfunction(inner):
-            return self._generator()
-        return self._coroutine() if is_async(handler) else self._plain()
+        return self._generator() if inspect.isgeneratorfunction(handler) else self._plain(handler)
 
-    def _plain(self) -> Callable[..., Any]:
+    def _plain(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        # Other decorators may lie on top of any kind, and run it to its end or not: it is what
+        # comes of it that tells.
         def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
+            if is_awaited_here(handler):
+                begin = partial(self._begun, event, context, *args, **kwargs)
+                return self._awaited(context, begin)
             with _serving(context):
-                return self._decorated(event, context, *args, **kwargs)
+                try:
+                    result = self._begun(event, context, *args, **kwargs)
+                except BaseException:
+                    self._logger.clear_buffer()
+                    raise
+                go_on = self._way_to_go_on(result)
+                if go_on is not None:
+                    return go_on(context, lambda: result)
+                self._logger.clear_buffer()
+                return result
 
         return call
 
+    def _way_to_go_on(self, result: Any) -> Callable[..., Any] | None:
+        """With what has only been made, and does its work later."""
+        if inspect.isawaitable(result):
+            return self._awaited
+        if inspect.isgenerator(result):
+            return self._read
+        return self._read_async if inspect.isasyncgen(result) else None
+
     def _coroutine(self) -> Callable[..., Any]:
         async def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
-            with _serving(context), self._afterwards():
-                return await self._begun(event, context, *args, **kwargs)
+            return await self._awaited(
+                context, partial(self._begun, event, context, *args, **kwargs)
+            )
 
         return call
 
     def _generator(self) -> Callable[..., Any]:
         def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
-            with _serving(context), self._afterwards():
-                return (yield from self._begun(event, context, *args, **kwargs))
+            begin = partial(self._begun, event, context, *args, **kwargs)
+            return (yield from self._read(context, begin))
 
         return call
 
     def _async_generator(self) -> Callable[..., Any]:
         async def call(event: Any, context: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            with _serving(context), self._afterwards():
-                async with aclosing(self._begun(event, context, *args, **kwargs)) as parts:
-                    async for part in parts:
-                        yield part
+            begin = partial(self._begun, event, context, *args, **kwargs)
+            async with aclosing(self._read_async(context, begin)) as parts:
+                async for part in parts:
+                    yield part
 
         return call
+
+    async def _awaited(self, context: Any, begin: Callable[[], Any]) -> Any:
+        with _serving(context), self._afterwards():
+            return await begin()
+
+    def _read(self, context: Any, begin: Callable[[], Any]) -> Any:
+        with _serving(context), self._afterwards():
+            return (yield from begin())
+
+    async def _read_async(
+        self, context: Any, begin: Callable[[], Any]
+    ) -> AsyncGenerator[Any, None]:
+        with _serving(context), self._afterwards():
+            async with aclosing(begin()) as parts:
+                async for part in parts:
+                    yield part
 
     def _begun(self, *args: Any, **kwargs: Any) -> Any:
         with kept_lines():

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from lmi_runtime import _sync
-from lmi_runtime.integrations.calls import is_async, request_for
+from lmi_runtime.integrations.calls import is_awaited_here, request_for
 from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.integrations.powertools.metrics_lines import print_line
 from lmi_runtime.integrations.powertools.metrics_lost import handed_over
@@ -211,7 +211,7 @@ def _decorated(
                 raise
             return publish(event, context, result)
 
-    if is_async(handler):
+    if inspect.iscoroutinefunction(handler):
 
         @functools.wraps(handler)
         async def decorate_async(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
@@ -222,6 +222,10 @@ def _decorated(
 
     @functools.wraps(handler)
     def decorate(event: Any, context: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_awaited_here(handler):
+            return awaited(
+                functools.partial(handler, event, context, *args, **kwargs), event, context
+            )
         with request_for(context):
             if is_one_at_a_time():
                 take_over(provider)
@@ -231,7 +235,7 @@ def _decorated(
                 publish(event, context, None, [error])
                 raise
             if inspect.isawaitable(result):
-                # Something lies around an `async def` that does not say so.
+                # Something lies around an `async def`, and has not run it to its end.
                 return awaited(lambda: result, event, context)
             return publish(event, context, result)
 

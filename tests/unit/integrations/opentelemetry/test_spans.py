@@ -219,6 +219,41 @@ class TestEveryKindOfHandler:
         assert _in_request(1, lambda: asyncio.run(handle({}, None))) == "answer"
         assert len(exporter.get_finished_spans()) == 1
 
+    def test_what_runs_a_handler_to_its_end_is_plain(
+        self, provider: TracerProvider, exporter: InMemorySpanExporter
+    ) -> None:
+        async def inner(event: Any, context: Any) -> str:
+            assert trace.get_current_span().is_recording()
+            return "answer"
+
+        @functools.wraps(inner)
+        def to_its_end(event: Any, context: Any) -> Any:
+            return asyncio.run(inner(event, context))
+
+        handle = traced(tracer_provider=provider)(to_its_end)
+        assert _in_request(1, lambda: handle({}, None)) == "answer"
+        assert len(exporter.get_finished_spans()) == 1
+
+    def test_generators_behind_a_decorator_that_is_none(
+        self, provider: TracerProvider, exporter: InMemorySpanExporter
+    ) -> None:
+        def generator(*_: Any) -> Any:
+            assert trace.get_current_span().is_recording()
+            yield 1
+
+        async def async_generator(*_: Any) -> Any:
+            assert trace.get_current_span().is_recording()
+            yield 2
+
+        async def read(parts: Any) -> list[int]:
+            return [part async for part in parts]
+
+        decorate = traced(tracer_provider=provider)
+        assert list(decorate(lambda *args: generator(*args))({}, None)) == [1]
+        parts = decorate(lambda *args: async_generator(*args))({}, None)
+        assert asyncio.run(read(parts)) == [2]
+        assert len(exporter.get_finished_spans()) == 2
+
     def test_trio(self, provider: TracerProvider, exporter: InMemorySpanExporter) -> None:
         @traced(tracer_provider=provider, flush="invocation")
         async def handle(event: Any, context: Any) -> str:

@@ -8,6 +8,7 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from contextvars import Context
 from typing import Any
 
 import anyio
@@ -278,6 +279,89 @@ class TestKinds:
 
         assert asyncio.run(handler("event", LambdaContext(1))) == "more event"
         assert [line["function_request_id"] for line in lines] == ["request-1"]
+
+    def test_what_runs_a_coroutine_to_its_end_is_plain(
+        self, logger: Logger, lines: Lines, decorate: Any
+    ) -> None:
+        async def coroutine(event: Any, _: Any) -> str:
+            logger.error("inside")
+            return f"answer to {event}"
+
+        @functools.wraps(coroutine)
+        def to_its_end(*args: Any) -> Any:
+            return asyncio.run(coroutine(*args))
+
+        assert decorate(to_its_end)("event", LambdaContext(1)) == "answer to event"
+        assert [line["function_request_id"] for line in lines] == ["request-1"]
+
+    def test_what_reads_a_generator_to_its_end_is_plain(self, decorate: Any) -> None:
+        def generator(event: Any, _: Any) -> Iterator[str]:
+            yield event
+
+        @functools.wraps(generator)
+        def to_its_end(*args: Any) -> Any:
+            return list(generator(*args))
+
+        assert decorate(to_its_end)("event", LambdaContext(1)) == ["event"]
+
+    @pytest.mark.parametrize("has_loop", [True, False])
+    def test_a_coroutine_behind_a_decorator_that_is_none(
+        self, logger: Logger, lines: Lines, decorate: Any, has_loop: bool
+    ) -> None:
+        async def coroutine(_: Any, __: Any) -> None:
+            await asyncio.sleep(0)
+            logger.info("inside")
+            raise KeyError
+
+        @functools.wraps(coroutine)
+        def hiding(*args: Any) -> Any:
+            return coroutine(*args)
+
+        handler = decorate(hiding)
+
+        async def main() -> None:
+            await handler("event", LambdaContext(1))
+
+        def run() -> None:
+            with context.serving(context.Request.from_context(LambdaContext(1))):
+                asyncio.run(main() if has_loop else handler("event", LambdaContext(1)))
+
+        with pytest.raises(KeyError):
+            Context().run(run)
+
+        assert lines.messages() == ["event", "inside"]
+        assert {line["function_request_id"] for line in lines} == {"request-1"}
+
+    def test_generators_behind_a_decorator_that_is_none(
+        self, logger: Logger, lines: Lines, decorate: Any
+    ) -> None:
+        def generator(_: Any, __: Any) -> Iterator[str]:
+            logger.info("inside")
+            yield "part"
+            raise KeyError
+
+        async def async_generator(_: Any, __: Any) -> AsyncIterator[str]:
+            logger.info("inside")
+            yield "part"
+            raise KeyError
+
+        async def read(parts: AsyncIterator[str]) -> None:
+            assert await anext(parts) == "part"
+            await anext(parts)
+
+        def run() -> None:
+            with context.serving(context.Request.from_context(LambdaContext(1))):
+                parts = decorate(lambda *args: generator(*args))("event", LambdaContext(1))
+                assert next(parts) == "part"
+                with pytest.raises(KeyError):
+                    next(parts)
+                parts = decorate(lambda *args: async_generator(*args))("event", LambdaContext(1))
+                with pytest.raises(KeyError):
+                    asyncio.run(read(parts))
+
+        Context().run(run)
+
+        assert lines.messages() == ["event", "inside"] * 2
 
     def test_a_generator_that_fails(self, logger: Logger, lines: Lines, decorate: Any) -> None:
         @decorate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import inspect
 import json
@@ -95,6 +96,22 @@ def test_cold_start_of_the_old_manager_is_counted_once(blobs: Blobs) -> None:
     threads.serve(handle)
 
     assert len(blobs()) == 1
+
+
+def test_what_runs_a_handler_to_its_end_is_plain(blobs: Blobs) -> None:
+    metrics = Metrics(namespace="shop", service="s")
+
+    async def handle(event: Any, context: Any) -> str:
+        metrics.add_metric(name="orders", unit="Count", value=1)
+        return "answer"
+
+    @functools.wraps(handle)
+    def to_its_end(*args: Any) -> Any:
+        return asyncio.run(handle(*args))
+
+    assert metrics.log_metrics(to_its_end)({}, LambdaContext(1)) == "answer"
+    (blob,) = blobs()
+    assert blob["orders"] == [1.0]
 
 
 class Refused(Exception):
