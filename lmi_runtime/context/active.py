@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 
 from lmi_runtime.context._registry import declare
@@ -47,7 +47,9 @@ def serving(request: Request) -> Iterator[Request]:
         yield request
     finally:
         request.end()
-        _variable.reset(token)
+        # A generator may be closed in another context than it began in: there is nothing to undo.
+        with suppress(ValueError):
+            _variable.reset(token)
 
 
 def current() -> Request:

@@ -22,7 +22,12 @@ T = TypeVar("T")
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling it gives something to await, though decorators may lie on top of it."""
+    """
+    Whether it is an ``async def``, though decorators may lie on top of it.
+
+    One of those may run it to its end, and then there is nothing to await. See `is_awaited_here`,
+    or look at what comes of the call.
+    """
     for candidate in (function, inspect.unwrap(function)):
         while isinstance(candidate, partial):
             candidate = candidate.func
@@ -70,8 +75,11 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
     """
     Call a function that blocks, in a thread that serves the same request.
 
-    The threads are nobody's to run out of: there are as many as there are calls. A cancellation
-    waits for the thread.
+    The threads are nobody's to run out of: there are as many as there are calls. A cancel scope
+    waits for the thread; a cancellation of asyncio's own does not, and what comes of the thread
+    is dropped then.
+
+    Thread safety: from any task.
     """
     call = partial(function, *args, **kwargs)
     return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(math.inf))

@@ -62,7 +62,8 @@ def _carried() -> Callable[..., Any] | None:
 def _carrying_start(start: Callable[[_sync.Thread], None]) -> Callable[[_sync.Thread], None]:
     @functools.wraps(start)
     def carrying(self: _sync.Thread) -> None:
-        carried = None if _knows_better(self) else _carried()
+        has_begun = self.ident is not None  # then this raises, and changes nothing
+        carried = None if has_begun or _knows_better(self) else _carried()
         if carried is None:
             start(self)
             return
@@ -73,12 +74,18 @@ def _carrying_start(start: Callable[[_sync.Thread], None]) -> Callable[[_sync.Th
             carried(run)
 
         self.run = run_there  # type: ignore[method-assign]
-        start(self)
+        try:
+            start(self)
+        except BaseException:
+            del self.run  # it never ran: the request is not the thread's to keep
+            raise
 
     return carrying
 
 
 def _knows_better(thread: _sync.Thread) -> bool:
+    if getattr(thread, "_context", None) is not None:
+        return True  # since 3.14 a thread can be given one
     for thing in (type(thread), getattr(thread, "_target", None)):
         package = str(getattr(thing, "__module__", "")).partition(".")[0]
         if package in _THEIR_OWN_WAYS:

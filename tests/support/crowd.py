@@ -45,7 +45,7 @@ class LambdaContext:
 
 
 def request_of(number: int) -> Request:
-    """Request number so and so, with a trace and tenant of its own; no id is zero, which is none."""
+    """Request number so and so, with its own trace and tenant; no id is zero, which is none."""
     return Request(
         Invocation(
             request_id=f"request-{number}",

@@ -33,6 +33,14 @@ Make = Callable[..., Request]
 Serve = Callable[..., object]
 
 
+@pytest.fixture(autouse=True)
+def _plain_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are: other tests in this process may have made them carry requests."""
+    for owner, name in ((threading.Thread, "start"), (ThreadPoolExecutor, "submit")):
+        function = getattr(owner, name)
+        monkeypatch.setattr(owner, name, getattr(function, "__wrapped__", function))
+
+
 def seen() -> str | None:
     """The request id this code may act for."""
     try:

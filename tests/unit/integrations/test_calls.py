@@ -49,6 +49,17 @@ def test_not_async(candidate: Callable[..., Any]) -> None:
 
 
 class TestRequestFor:
+    def test_a_generator_that_is_closed_elsewhere_ends_its_request(self) -> None:
+        def parts() -> Any:
+            with request_for(LambdaContext(2)) as request:
+                yield request
+
+        generator = parts()
+        request = Context().run(next, generator)
+        generator.close()
+
+        assert request.ended
+
     def test_the_request_that_is_there_is_used(self) -> None:
         def body() -> None:
             request = request_of(1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import sys
 import threading
 import weakref
+from contextvars import Context
 from typing import Any
 
 import anyio.to_thread
@@ -38,6 +40,66 @@ def test_a_plain_thread_serves_the_request_of_its_starter() -> None:
         return seen
 
     assert crowd.serve(handle) == [[f"request-{number}"] for number in range(8)]
+
+
+def test_a_thread_that_is_started_twice_goes_on() -> None:
+    seen: list[str] = []
+    failed: list[object] = []
+
+    def body() -> None:
+        enter(request_of(1))
+        go_on = threading.Event()
+
+        class Slow(threading.Thread):
+            def run(self) -> None:
+                go_on.wait(5)
+                seen.append(current().request_id)
+
+        thread = Slow()
+        thread.start()
+        with pytest.raises(RuntimeError, match="only be started once"):
+            thread.start()
+        failed.append(vars(thread).get("run"))
+        go_on.set()
+        thread.join()
+
+    Context().run(body)
+
+    assert seen == ["request-1"]
+    assert failed == [None]
+
+
+def test_a_thread_that_cannot_be_started_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def body() -> None:
+        enter(request_of(1))
+        thread = threading.Thread()
+        with pytest.raises(RuntimeError, match="can't start"):
+            thread.start()
+        assert "run" not in vars(thread)
+
+    for name in ("_start_new_thread", "_start_joinable_thread"):
+        if hasattr(threading, name):
+            monkeypatch.setattr(threading, name, refuse)
+    Context().run(body)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="threads take no context yet")
+def test_a_thread_that_was_given_a_context_has_that() -> None:
+    given = Context()
+    seen: list[object] = []
+
+    def body() -> None:
+        enter(request_of(1))
+        thread = threading.Thread(target=lambda: seen.append(peek()), **{"context": given})
+        thread.start()
+        thread.join()
+
+    Context().run(body)
+
+    assert seen == [None]
 
 
 def test_an_executor_that_all_share_serves_whoever_submits() -> None:
