@@ -42,9 +42,11 @@ class _Finder:
     """
 
     def __init__(self) -> None:
-        self._lock = _sync.ProcessWide(lambda: _sync.Lock())
+        self._lock = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)
         self._callbacks: dict[str, tuple[Callback, ...]] = {}
         """Written under _lock, one name at a time; read without."""
+        self._asking: set[tuple[str, int]] = set()
+        """What is being looked for, and by which thread; each changes its own only."""
 
     def add(self, name: str, callback: Callback) -> None:
         with self._lock():
@@ -59,8 +61,22 @@ class _Finder:
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        if fullname not in self._callbacks:
+        asked = (fullname, _sync.current_thread_id())
+        # Others ask the others as well, and among them this one.
+        if fullname not in self._callbacks or asked in self._asking:
             return None
+        self._asking.add(asked)
+        try:
+            return self._found_by_others(fullname, path, target)
+        finally:
+            self._asking.discard(asked)
+
+    def _found_by_others(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None,
+    ) -> ModuleSpec | None:
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
             if finder is self or find is None:

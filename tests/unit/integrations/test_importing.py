@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from lmi_runtime.integrations import importing
 from lmi_runtime.integrations.importing import when_imported
 
 
@@ -93,6 +95,30 @@ def test_a_module_that_is_not_there_is_still_not_found(package: str) -> None:
     when_imported(f"{package}.nothing", lambda module: None)
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module(f"{package}.nothing")
+
+
+class AsksTheOthers:
+    """A finder like ours, of somebody else's."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        found = (each.find_spec(name, path, target) for each in sys.meta_path if each is not self)
+        return next(filter(None, found), None)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["before", "behind"])
+def test_another_finder_may_ask_the_others_as_well(
+    package: str, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[ModuleType] = []
+    when_imported(package, seen.append)
+    ours = [importing._finder]
+    others = [each for each in sys.meta_path if each is not importing._finder]
+    ours.insert(place, AsksTheOthers())  # type: ignore[arg-type]
+    monkeypatch.setattr(sys, "meta_path", [*ours, *others])
+
+    module = importlib.import_module(package)
+
+    assert set(map(id, seen)) == {id(module)}
 
 
 def test_a_module_that_raises_while_it_is_imported_is_not_told_of(package: str) -> None:
