@@ -17,7 +17,7 @@ __all__ = ["on_shutdown", "run_shutdown_hooks"]
 F = TypeVar("F", bound=Callable[[], Any])
 
 _log = logging.getLogger(__name__)
-_lock = _sync.ProcessWide(lambda: _sync.Lock())
+_lock = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)
 _hooks = _sync.ProcessWide[list[Callable[[], Any]]](list)  # guarded by _lock
 
 

@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 # One for all: it is taken when something is opened or closed, never to use it. Re-entrant,
 # because a finalizer that asks for a resource may come in while it is held.
-_lock = _sync.ProcessWide(lambda: _sync.RLock())
+_lock = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 
 _blocked: dict[_sync.Home | None, Opening[Any]] = {}  # guarded by _lock
 """Event loops that stand still, because their threads wait for an opening."""
@@ -407,8 +407,7 @@ _all: weakref.WeakSet[Once[Any]] = weakref.WeakSet()
 
 
 def _begin_anew_in_child() -> None:
-    # Whoever held the lock does not exist here, nor does any opener that ran.
-    _lock.begin_anew()
+    # Whoever opened something does not exist here.
     _blocked.clear()
     for once in list(_all):
         once.begin_anew()

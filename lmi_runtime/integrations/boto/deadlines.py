@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -28,7 +27,7 @@ logger = logging.getLogger("lmi_runtime.integrations")
 T = TypeVar("T")
 
 _LEAST_S = 0.001  # urllib3 refuses 0
-_lock = _sync.ProcessWide(lambda: _sync.Lock())
+_lock = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)
 
 _until_s: ContextVar[float] = ContextVar("lmi_runtime.integrations.boto.until_s", default=math.inf)
 """
@@ -210,7 +209,3 @@ class _UntilDeadline(tuple[Any, ...]):
         if _left_s() <= 0:
             raise TimeoutError("The request's deadline came before a connection.")
         return super().__iter__()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_lock.begin_anew)  # whoever held it is not there

@@ -9,7 +9,6 @@ makes one client at a time. The sessions of boto3 make theirs through one of bot
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -23,9 +22,9 @@ __all__ = ["LEAST_CONNECTIONS", "make_one_at_a_time", "share_default_session", "
 LEAST_CONNECTIONS = 10
 """What botocore keeps by default, and what its file transfers use."""
 
-_turns = _sync.ProcessWide[WeakKeyDictionary[Any, Any]](WeakKeyDictionary)
+_turns = _sync.ProcessWide[WeakKeyDictionary[Any, Any]](WeakKeyDictionary, anew_in_child=True)
 """A lock for each session; added in one atomic step."""
-_default_turn = _sync.ProcessWide(lambda: _sync.RLock())
+_default_turn = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 
 _BEFORE_CONFIG = 9
 """Arguments of `Session.create_client` that come before its `config`."""
@@ -93,13 +92,3 @@ def share_default_session(module: ModuleType, swaps: Swaps) -> None:
             return get()
 
     swaps.put(module, "_get_default_session", get_shared)
-
-
-def _begin_anew_in_child() -> None:
-    # Whoever held a lock is not here.
-    _turns.begin_anew()
-    _default_turn.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew_in_child)

@@ -73,7 +73,7 @@ _get_batches = _batches.get
 
 _in_blocks: dict[int, tuple[_Batch, ...]] = {}
 """The batches of each processor that are being worked on; written under _in_blocks_lock."""
-_in_blocks_lock = _sync.ProcessWide(lambda: _sync.Lock())
+_in_blocks_lock = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)
 
 
 def _begin(processor: Any) -> _Batch | None:

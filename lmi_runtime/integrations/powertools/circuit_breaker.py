@@ -66,7 +66,7 @@ class _Probes:
                     self._names.discard(name)
 
 
-_probes = _sync.ProcessWide(_Probes)
+_probes = _sync.ProcessWide(_Probes, anew_in_child=True)
 
 
 def count_what_is_awaited(module: ModuleType, swaps: Swaps) -> None:

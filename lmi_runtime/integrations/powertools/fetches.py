@@ -92,4 +92,4 @@ class Fetches:
             yield not any(one.is_outdated for one in inside if one.provider is provider)
 
 
-fetches = _sync.ProcessWide(Fetches)
+fetches = _sync.ProcessWide(Fetches, anew_in_child=True)

@@ -34,9 +34,9 @@ PATIENCE_S: Final = 5.0
 """Seconds that a cancelled call waits for the deletion of its record, which goes on without it."""
 
 _CALL: Final = Scope("idempotent_call")
-_cache_lock = _sync.ProcessWide(lambda: _sync.RLock())
+_cache_lock = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 """Of all local caches: they are used for microseconds. Code of users' keys may run under it."""
-_configure_lock = _sync.ProcessWide(lambda: _sync.RLock())
+_configure_lock = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 
 _RUN: Final = object()
 """The record has been written; the function is to be called."""

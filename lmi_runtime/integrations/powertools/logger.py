@@ -20,8 +20,8 @@ from lmi_runtime.integrations.trace_header import trace_header
 
 __all__ = ["make_logger_safe", "make_utils_safe"]
 
-_setting_up = _sync.ProcessWide(lambda: _sync.RLock())
-_asking = _sync.ProcessWide(lambda: _sync.Lock())
+_setting_up = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
+_asking = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)
 
 
 def make_logger_safe(module: ModuleType, swaps: Swaps) -> None:

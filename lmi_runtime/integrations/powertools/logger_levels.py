@@ -14,7 +14,7 @@ from lmi_runtime.integrations.scopes import PROCESS, holder
 
 __all__ = ["make_sampling_safe"]
 
-_installing = _sync.ProcessWide(lambda: _sync.Lock())
+_installing = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)
 
 
 def make_sampling_safe(module: ModuleType, swaps: Swaps) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import os
 from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
@@ -34,11 +33,8 @@ __all__ = [
     "isolate_providers",
 ]
 
-_cold_starting = _sync.ProcessWide(lambda: _sync.RLock())
+_cold_starting = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 """Re-entrant: what a provider of the user's own does with a cold start is not known."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_cold_starting.begin_anew)
 
 _LOG_METRICS = "self, lambda_handler, capture_cold_start_metric, raise_on_empty_metrics"
 _GATHERED: dict[str, Callable[[Any], Any]] = {

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from lmi_runtime import _sync
 
 __all__ = ["print_line"]
 
-_writing = _sync.ProcessWide(lambda: _sync.RLock())
+_writing = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 """Re-entrant: a signal handler may print while its thread does."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_writing.begin_anew)
 
 
 def print_line(text: str) -> None:

@@ -79,7 +79,7 @@ def share_app_config_provider(module: ModuleType, swaps: Swaps) -> None:
     )
     swaps.attribute(module, "AppConfigProvider")
     swaps.attribute(module, "DEFAULT_PROVIDERS")
-    lock = _sync.ProcessWide(lambda: _sync.RLock())
+    lock = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 
     @functools.wraps(original)
     def get_app_config(

@@ -34,7 +34,7 @@ class _Adapters:
 
     def __init__(self, module: Any) -> None:
         self._module = module
-        self._lock = _sync.ProcessWide(lambda: _sync.Lock())  # guards the cache
+        self._lock = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)  # guards the cache
 
     def get(self, retrieve: Callable[..., Any], model: Any) -> Any:
         """The adapter for a model, which keeps the model and thereby its id."""

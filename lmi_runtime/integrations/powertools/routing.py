@@ -184,9 +184,9 @@ class _FactOfAll:
         self._fact.forget()
 
 
-_building = _sync.ProcessWide(lambda: _sync.RLock())
+_building = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 """Guards what routes build of themselves when first asked: it is quick, and done once a route."""
-_describing = _sync.ProcessWide(lambda: _sync.RLock())
+_describing = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 """Guards OpenAPI schemas, which take longer; taken before `_building`."""
 
 

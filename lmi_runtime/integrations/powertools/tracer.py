@@ -31,7 +31,7 @@ __all__ = ["isolate_tracers"]
 
 Function = Callable[..., Any]
 
-_cold_start_lock = _sync.ProcessWide(lambda: _sync.Lock())
+_cold_start_lock = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)
 
 
 def isolate_tracers(module: ModuleType, swaps: Swaps) -> None:

@@ -20,7 +20,7 @@ from lmi_runtime.integrations.patching import Swaps
 
 __all__ = ["change_one_at_a_time"]
 
-_lock = _sync.ProcessWide(lambda: _sync.RLock())
+_lock = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 """Of all entities: they are changed within microseconds."""
 
 _CHANGES = {

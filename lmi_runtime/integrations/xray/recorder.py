@@ -27,7 +27,7 @@ __all__ = ["isolate_recorder"]
 
 logger = logging.getLogger("lmi_runtime.integrations")
 
-_sending = _sync.ProcessWide(lambda: _sync.RLock())
+_sending = _sync.ProcessWide(lambda: _sync.RLock(), anew_in_child=True)
 """Held while a tree is written out: nothing is taken out of it meanwhile."""
 _sent = _sync.ProcessWide(lambda: WeakSet[Any]())
 """Segments that have been sent; guarded by _sending."""

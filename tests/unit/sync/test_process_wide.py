@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
+
+import pytest
 
 from lmi_runtime._sync import ProcessWide
 
@@ -43,7 +46,7 @@ def test_who_asks_while_it_is_made_gets_the_same() -> None:
     assert thing() is got[0]
 
 
-def test_a_child_gets_another_one() -> None:
+def test_one_that_begins_anew_is_another() -> None:
     thing = ProcessWide(object)
     before = thing()
 
@@ -51,3 +54,18 @@ def test_a_child_gets_another_one() -> None:
 
     assert thing() is not before
     assert thing() is thing()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # other tests have left threads
+def test_a_child_begins_with_another_where_that_is_wanted() -> None:
+    lock = ProcessWide(lambda: threading.Lock(), anew_in_child=True)
+    thing = ProcessWide(object)
+    before = thing()
+
+    with lock():
+        child = os.fork()
+        if child == 0:
+            is_free = lock().acquire(blocking=False)
+            os._exit(0 if is_free and thing() is before else 1)
+
+    assert os.waitpid(child, 0)[1] == 0
