@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from lmi_runtime import _sync
 
-__all__ = ["call_back", "in_bridged_thread"]
+__all__ = ["call_back", "in_bridged_thread", "way_back"]
 
 T = TypeVar("T")
 
@@ -31,6 +31,8 @@ async def in_bridged_thread(function: Callable[..., T], /, *args: Any, **kwargs:
 
     Raises:
         RuntimeError: No event loop runs in this thread.
+
+    Thread safety: in any task.
     """
     return await _Bridge(partial(function, *args, **kwargs)).cross()  # type: ignore[no-any-return]
 
@@ -43,17 +45,26 @@ def call_back(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any
     afterwards. Works in threads that were started with this one's context as well.
 
     Raises:
-        RuntimeError: No task waits for this thread, or not any more.
+        RuntimeError: No task waits for this thread, or not any more; or it is a loop's own.
+
+    Thread safety: from any such thread; of several, one call is awaited after the other.
+    """
+    return way_back()(function, *args, **kwargs)
+
+
+def way_back() -> Callable[..., Any]:
+    """
+    `call_back` to the task that waits for this thread, for other threads as well.
+
+    Raises:
+        RuntimeError: No task waits for this thread.
+
+    Thread safety: what is returned, as `call_back`.
     """
     bridge = _here.get()
     if bridge is None:
         raise RuntimeError("no task waits for this thread")
-    call = _Call(partial(function, *args, **kwargs))
-    bridge.ask(call)
-    try:
-        return call.wait()
-    finally:
-        _take_over(call.context)
+    return bridge.call_back
 
 
 class _Call:
@@ -100,8 +111,18 @@ class _Bridge:
         self._error: BaseException | None = None  # set before _is_over
         self._cancelled: BaseException | None = None  # the task only
 
-    def ask(self, call: _Call) -> None:
-        """From any thread."""
+    def call_back(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """From any thread but a loop's."""
+        if _sync.current_home() is not None:
+            raise RuntimeError("an event loop runs in this thread: await the function there")
+        call = _Call(partial(function, *args, **kwargs))
+        self._ask(call)
+        try:
+            return call.wait()
+        finally:
+            _take_over(call.context)
+
+    def _ask(self, call: _Call) -> None:
         with self._lock:
             if self._is_over:
                 raise RuntimeError("the task that waited for this thread is not there any more")

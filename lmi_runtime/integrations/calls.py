@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import anyio
-import anyio.from_thread
 import anyio.to_thread
 
 from lmi_runtime import _sync, context
 from lmi_runtime.context import Request
 
-__all__ = ["back_on_loop", "in_thread", "is_async", "is_awaited_here", "request_for"]
+__all__ = ["in_thread", "is_async", "is_awaited_here", "request_for"]
 
 T = TypeVar("T")
 
@@ -83,13 +82,3 @@ async def in_thread(function: Callable[..., T], /, *args: Any, **kwargs: Any) ->
     """
     call = partial(function, *args, **kwargs)
     return await anyio.to_thread.run_sync(call, limiter=anyio.CapacityLimiter(math.inf))
-
-
-def back_on_loop(function: Callable[..., Coroutine[Any, Any, T]], /, *args: Any) -> T:
-    """
-    From a thread of `in_thread`: await ``function(*args)`` on the loop that it came from.
-
-    It runs in a copy of the calling thread's context, and is cancelled with the task that waits
-    for the thread.
-    """
-    return anyio.from_thread.run(function, *args)

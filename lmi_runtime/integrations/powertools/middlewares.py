@@ -9,16 +9,14 @@ however many middlewares there are.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from lmi_runtime import _sync
-from lmi_runtime.integrations.calls import back_on_loop, in_thread
+from lmi_runtime.integrations.bridge import in_bridged_thread, way_back
 from lmi_runtime.integrations.patching import Swaps
 
 __all__ = ["free_the_executor"]
@@ -55,10 +53,12 @@ async def _called(frame: Any, app: Any) -> Any:
         # It begins with its call of the next one, which can be made here as well.
         response = await following(app)
         return middleware(app, lambda _: response, **extra)
-    home = _sync.current_home()
-    if isinstance(home, asyncio.AbstractEventLoop):
-        return await _Crossing(home, type(frame)).run(frame, app, extra)
-    return await in_thread(middleware, app, partial(back_on_loop, following), **extra)
+    result = await in_bridged_thread(_in_thread, frame, app, extra)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _in_thread(frame: Any, app: Any, extra: dict[str, Any]) -> Any:
+    return frame.current_middleware(app, _from_thread(frame, way_back()), **extra)
 
 
 def _entered(frame: Any, app: Any) -> dict[str, Any]:
@@ -89,86 +89,23 @@ def _is_builtin(middleware: Any, name: str) -> bool:
     return bool(kind.handler is builtin.handler and kind.__call__ is builtin.__call__)
 
 
-class _Crossing:
-    """
-    Middlewares that run in a thread, and what comes after them on the loop that they came from.
+def _from_thread(frame: Any, call_back: Callable[..., Any]) -> Next:
+    """What the middleware of a frame gets as its next one, where it runs in a thread."""
+    following = frame.next_middleware
 
-    Args:
-        loop: The loop.
-        frames: The class of frames.
+    def call(app: Any) -> Any:
+        if _sync.current_home() is not None:
+            # Decorators hide that a middleware is async: it has returned what is awaited now.
+            return following(app)
+        if isinstance(following, type(frame)) and _is_for_threads(following):
+            result = following.current_middleware(
+                app, _from_thread(following, call_back), **_entered(following, app)
+            )
+            return call_back(lambda: result) if inspect.isawaitable(result) else result
+        return call_back(following, app)
 
-    Thread safety: what it has is the loop thread's only.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, frames: type) -> None:
-        self._loop = loop
-        self._frames = frames
-        self._tasks: set[asyncio.Future[Any]] = set()
-        self._cancelled = False
-
-    async def run(self, frame: Any, app: Any, extra: dict[str, Any]) -> Any:
-        """
-        Run the frame's middleware in a thread.
-
-        A cancellation goes on to what comes after it, and the thread sees it come back from there.
-        It is raised when the thread has ended.
-        """
-        following = self._following(frame.next_middleware)
-        work = self._loop.create_task(in_thread(frame.current_middleware, app, following, **extra))
-        try:
-            await asyncio.wait((work,))
-        except asyncio.CancelledError:
-            self._cancelled = True
-            for task in self._tasks:
-                task.cancel()
-            await _sync.shielded(lambda: asyncio.wait((work,)))
-            if not work.cancelled():
-                work.exception()  # what it raised gives way to the cancellation
-            raise
-        result = work.result()
-        return await result if inspect.isawaitable(result) else result
-
-    def _following(self, following: Next) -> Next:
-        """What the middleware gets as its next one."""
-
-        def call(app: Any) -> Any:
-            if _sync.current_home() is self._loop:
-                # Decorators hide that a middleware is async: it has returned what is awaited now.
-                return following(app)
-            if isinstance(following, self._frames) and _is_for_threads(following):
-                return self._in_same_thread(following, app)
-            return self._on_loop(partial(following, app))
-
-        call.__name__ = getattr(following, "__name__", "next_middleware")
-        return call
-
-    def _in_same_thread(self, frame: Any, app: Any) -> Any:
-        extra = _entered(frame, app)
-        following = self._following(frame.next_middleware)
-        result = frame.current_middleware(app, following, **extra)
-        return self._on_loop(lambda: result) if inspect.isawaitable(result) else result
-
-    def _on_loop(self, body: Callable[[], Awaitable[Any]]) -> Any:
-        answer = _Answer()
-        # In a copy of the thread's context: what middlewares set, routes see.
-        self._loop.call_soon_threadsafe(self._start, body, answer)
-        return answer.wait()
-
-    def _start(self, body: Callable[[], Awaitable[Any]], answer: _Answer) -> None:
-        if self._cancelled:
-            answer.give(None, asyncio.CancelledError())
-            return
-        task = self._loop.create_task(_awaited(body))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._done, answer))
-
-    def _done(self, answer: _Answer, task: asyncio.Future[Any]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled():
-            answer.give(None, asyncio.CancelledError())
-            return
-        error = task.exception()
-        answer.give(None if error is not None else task.result(), error)
+    call.__name__ = getattr(following, "__name__", "next_middleware")
+    return call
 
 
 def _is_for_threads(frame: Any) -> bool:
@@ -177,33 +114,3 @@ def _is_for_threads(frame: Any) -> bool:
         _is_builtin(middleware, name)
         for name in ("OpenAPIRequestValidationMiddleware", "OpenAPIResponseValidationMiddleware")
     )
-
-
-async def _awaited(body: Callable[[], Awaitable[Any]]) -> Any:
-    return await body()
-
-
-class _Answer:
-    """What comes of something on a loop. Thread safety: given once; waited for by one thread."""
-
-    def __init__(self) -> None:
-        self._parker = _sync.ThreadParker()
-        self._result: Any = None
-        self._error: BaseException | None = None
-
-    def give(self, result: Any, error: BaseException | None) -> None:
-        """Wake who waits."""
-        self._result, self._error = result, error
-        self._parker.unpark()
-
-    def wait(self) -> Any:
-        """Block until it is there; return or raise it."""
-        self._parker.park()
-        error, self._error = self._error, None
-        if error is None:
-            return self._result
-        try:
-            raise error
-        finally:
-            # It holds the frames it goes through, and none of them may hold it.
-            del error

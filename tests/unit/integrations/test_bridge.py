@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from lmi_runtime.integrations.bridge import call_back, in_bridged_thread
+from lmi_runtime.integrations.bridge import call_back, in_bridged_thread, way_back
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -242,6 +242,27 @@ def test_time_outs_of_asyncio() -> None:
 def test_nobody_waits() -> None:
     with pytest.raises(RuntimeError, match="no task waits"):
         call_back(turn)
+
+
+def test_it_is_refused_where_it_would_wait_for_itself(run: Run) -> None:
+    async def back() -> None:
+        with pytest.raises(RuntimeError, match="await the function"):
+            call_back(turn)
+
+    run(lambda: in_bridged_thread(call_back, back))
+
+
+def test_a_thread_of_another_context_can_be_given_the_way_back(run: Run) -> None:
+    async def answer() -> str:
+        await turn()
+        return "answer"
+
+    def function() -> str:
+        back = way_back()
+        with ThreadPoolExecutor(1) as pool:
+            return str(pool.submit(back, answer).result(20))
+
+    assert run(lambda: in_bridged_thread(function)) == "answer"
 
 
 def test_nobody_waits_any_more() -> None:

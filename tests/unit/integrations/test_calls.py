@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import Any
 
 import anyio
-import anyio.lowlevel
 import pytest
 
 from lmi_runtime.context import current, enter, peek
-from lmi_runtime.integrations.calls import back_on_loop, in_thread, is_async, request_for
+from lmi_runtime.integrations.calls import in_thread, is_async, request_for
 from tests.support.crowd import LambdaContext, request_of
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
@@ -103,16 +103,12 @@ class TestRequestFor:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-class TestLeavingTheLoop:
-    def test_a_thread_and_back(self, backend: str) -> None:
-        async def on_loop(text: str) -> str:
-            await anyio.lowlevel.checkpoint()
-            return f"{text} {variable.get()}"
-
+class TestInThread:
+    def test_it_has_the_callers_context(self, backend: str) -> None:
         def blocking(text: str) -> str:
             before = variable.get()
             variable.set("set in the thread")
-            return f"{before}, {back_on_loop(on_loop, text)}"
+            return f"{text} {before}"
 
         async def main() -> str:
             variable.set("set by the task")
@@ -120,68 +116,26 @@ class TestLeavingTheLoop:
             assert variable.get() == "set by the task"
             return result
 
-        assert anyio.run(main, backend=backend) == "set by the task, then set in the thread"
+        assert anyio.run(main, backend=backend) == "then set by the task"
 
     def test_threads_do_not_run_out(self, backend: str) -> None:
         """More at once than any executor has by default, each waiting for all others."""
-        many = 60
-
-        async def main() -> int:
-            arrived = 0
-            everybody = anyio.Event()
-
-            async def meet() -> None:
-                nonlocal arrived
-                arrived += 1
-                if arrived == many:
-                    everybody.set()
-                await everybody.wait()
-
-            async with anyio.create_task_group() as tasks:
-                for _ in range(many):
-                    tasks.start_soon(in_thread, back_on_loop, meet)
-            return arrived
-
-        async def limited() -> int:
-            with anyio.fail_after(20):
-                return await main()
-
-        assert anyio.run(limited, backend=backend) == many
-
-    def test_cancelling_the_task_cancels_what_it_awaits_through_the_thread(
-        self, backend: str
-    ) -> None:
-        events: list[str] = []
+        everybody = threading.Barrier(60)
 
         async def main() -> None:
-            begun = anyio.Event()
-
-            async def for_ever() -> None:
-                try:
-                    begun.set()
-                    await anyio.sleep_forever()
-                finally:
-                    events.append("cancelled")
-
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(in_thread, back_on_loop, for_ever)
-                await begun.wait()
-                tasks.cancel_scope.cancel()
-            events.append("left")
+                for _ in range(60):
+                    tasks.start_soon(in_thread, everybody.wait, 20)
 
-        async def limited() -> None:
-            with anyio.fail_after(20):
-                await main()
-
-        anyio.run(limited, backend=backend)
-        assert events == ["cancelled", "left"]
+        anyio.run(main, backend=backend)
+        assert not everybody.broken
 
     def test_errors_come_back(self, backend: str) -> None:
-        async def fail() -> None:
-            raise ZeroDivisionError("on the loop")
+        def fail() -> None:
+            raise ZeroDivisionError("in the thread")
 
         async def main() -> None:
-            with pytest.raises(ZeroDivisionError, match="on the loop"):
-                await in_thread(back_on_loop, fail)
+            with pytest.raises(ZeroDivisionError, match="in the thread"):
+                await in_thread(fail)
 
         anyio.run(main, backend=backend)
