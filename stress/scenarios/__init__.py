@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from stress.scenarios import (
     caches,
+    clients,
     contexts,
     dispatching,
     isolation,
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, Make] = {
     name: getattr(module, name)
     for module in (
         caches,
+        clients,
         contexts,
         dispatching,
         isolation,

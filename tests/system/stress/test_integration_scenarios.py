@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("aws_lambda_powertools")
 pytest.importorskip("aws_xray_sdk")
+pytest.importorskip("boto3")
 pytest.importorskip("opentelemetry.sdk")
 
 from opentelemetry import context as otel_context
@@ -17,6 +18,7 @@ from opentelemetry import context as otel_context
 from lmi_runtime import context
 from lmi_runtime.context import request as request_module
 from lmi_runtime.integrations import patching, scopes
+from lmi_runtime.integrations.boto import clients
 from lmi_runtime.integrations.opentelemetry.flushing import Flusher
 from lmi_runtime.integrations.patching import Patcher
 from lmi_runtime.integrations.powertools import (
@@ -191,6 +193,14 @@ def nothing_is_awaited(patch: Patch) -> None:
     patch.setattr(idempotency, "_finished", finished)
 
 
+def everybody_makes_clients(patch: Patch) -> None:
+    patch.setattr(clients, "_makers", dict[Any, Any])
+
+
+def sessions_without_lock(patch: Patch) -> None:
+    patch.setattr(clients, "turn", lambda session: _NoLock())
+
+
 def everybody_fetches(patch: Patch) -> None:
     patch.setattr(Fetches, "share", lambda self, provider, key, fetch: fetch())
 
@@ -231,6 +241,9 @@ def nothing_is_outdated(patch: Patch) -> None:
         ("idempotent_calls_within_another", plain_attributes),
         ("parameter_of_two", everybody_fetches),
         ("parameter_and_clear", nothing_is_outdated),
+        ("clients_of_two", everybody_makes_clients),
+        ("clients_of_two", sessions_without_lock),
+        ("client_of_a_task_beside_a_thread", everybody_makes_clients),
         ("annotations_of_requests", open_subsegments_are_shared),
         ("annotations_of_helper_threads", threads_carry_nothing),
         ("captured_handlers", open_subsegments_are_shared),
