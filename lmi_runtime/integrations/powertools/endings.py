@@ -14,9 +14,16 @@ def returning(value: Any) -> Callable[..., Any]:
 
 
 def raising(error: BaseException) -> Callable[..., Any]:
-    """A function of anything that raises `error`."""
+    """A function of anything that raises `error`, once."""
+    # An error that is left in a frame of its own traceback stays until it is collected, and
+    # everything that the function had with it.
+    errors = [error]
 
     def ended(*args: Any, **kwargs: Any) -> Any:
-        raise error
+        error = errors.pop()
+        try:
+            raise error
+        finally:
+            del error
 
     return ended

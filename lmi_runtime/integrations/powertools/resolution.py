@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any
@@ -187,7 +187,8 @@ def resumed(resolution: Resolution) -> Iterator[None]:
         yield
     finally:
         resolution.closed = True
-        _open.reset(token)
+        with suppress(ValueError):  # closed elsewhere, as above
+            _open.reset(token)
 
 
 def _left(resolution: Resolution, outside: _Outside) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from typing import Any
 
 import anyio
@@ -300,6 +301,25 @@ def test_trio(backend: str) -> None:
         return await it.app.resolve(event(3), LambdaContext(3))
 
     assert anyio.run(serve, backend=backend) == expected(3)
+
+
+def test_a_call_that_nobody_finishes_is_closed_anywhere() -> None:
+    app = AppSyncResolver()
+
+    @app.resolver(field_name="get")
+    async def get() -> None:
+        await Endless()
+
+    class Endless:
+        def __await__(self) -> Any:
+            yield
+
+    def begin() -> Any:
+        awaited = app.resolve(event(1), LambdaContext(1))
+        awaited.send(None)
+        return awaited
+
+    Context().run(begin).close()
 
 
 def test_outside_requests_it_is_as_documented() -> None:
