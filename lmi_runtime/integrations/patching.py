@@ -14,7 +14,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 from lmi_runtime import _sync
@@ -108,6 +108,18 @@ class Swaps:
         made: Callable[..., Any] = inner
         return made
 
+    def fields(self, owner: type, *names: str) -> None:
+        """
+        Check that instances of `owner` have these attributes, as far as its code tells.
+
+        Raises:
+            Unexpected: Neither the body nor any function of the class and of its bases names one.
+        """
+        named = set().union(*(_names_in(kind) for kind in owner.__mro__[:-1]))
+        for name in names:
+            if name not in named:
+                raise Unexpected(f"{_name(owner)} has no {name}")
+
     def put(self, owner: Any, name: str, replacement: Any) -> None:
         """Have ``owner.name`` replaced, once all of the change is known to fit."""
         self._planned.append((owner, name, replacement))
@@ -135,6 +147,23 @@ def _in_order(known: list[str], there: list[str]) -> bool:
 
 def _name(owner: Any) -> str:
     return str(getattr(owner, "__qualname__", getattr(owner, "__name__", owner)))
+
+
+def _names_in(kind: type) -> set[str]:
+    """Everything that the body of a class and the code of its functions name."""
+    names = set(vars(kind))
+    for value in vars(kind).values():
+        function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+        # Somebody may have wrapped it, as tracers do; not a class that lies in a class.
+        code = getattr(inspect.unwrap(function) if callable(function) else None, "__code__", None)
+        if code is not None:
+            names |= _names_of(code)
+    return names
+
+
+def _names_of(code: CodeType) -> set[str]:
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    return set(code.co_names).union(*map(_names_of, inner))
 
 
 class Patcher:

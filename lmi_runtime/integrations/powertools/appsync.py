@@ -36,6 +36,7 @@ def isolate_resolvers(module: ModuleType, swaps: Swaps) -> None:
         "current_batch_event": AppFact("current_batch_event", []),
         "lambda_context": AppFact("lambda_context", None),
     }
+    swaps.fields(app, "context", *facts)
     for name, fact in facts.items():
         swaps.put(router, name, fact)
     swaps.put(app, "resolve", resolving_apart(resolve, _handled))

@@ -31,6 +31,7 @@ def isolate_resolvers(module: ModuleType, swaps: Swaps) -> None:
     swaps.attribute(module, "asyncio")
     isolate_context(router, swaps)
     facts = {name: AppFact(name) for name in ("current_event", "lambda_context")}
+    swaps.fields(app, "context", *facts)
     for name, fact in facts.items():
         swaps.put(router, name, fact)
     swaps.put(app, "resolve", resolving_apart(resolve))

@@ -22,6 +22,7 @@ def isolate_functions(module: ModuleType, swaps: Swaps) -> None:
     """Change ``event_handler.bedrock_agent_function``."""
     app = module.BedrockAgentFunctionResolver
     resolve = swaps.function(app, "resolve", "self, event, context")
+    swaps.fields(app, "context", "current_event")
     isolate_context(app, swaps)
     swaps.put(app, "current_event", AppFact("current_event", None))
     swaps.put(app, "resolve", resolving_apart(resolve))

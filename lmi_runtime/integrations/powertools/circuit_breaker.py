@@ -72,6 +72,7 @@ _probes = _sync.ProcessWide(_Probes, anew_in_child=True)
 def count_what_is_awaited(module: ModuleType, swaps: Swaps) -> None:
     """Change the class that calls go through; those decorated before go through it as well."""
     handler = swaps.attribute(module, "CircuitBreakerHandler")
+    swaps.fields(handler, "name", "function", "fn_args", "fn_kwargs", "persistence_store")
     handle = swaps.function(handler, "handle", "self")
     call_closed = swaps.function(handler, "_call_closed", "self")
     call_probe = swaps.function(handler, "_call_probe", "self")

@@ -49,6 +49,7 @@ def isolate_stores(module: ModuleType, swaps: Swaps) -> None:
     """A call's own name for its record; one thread at a time that configures, or uses a cache."""
     store = swaps.attribute(module, "BasePersistenceLayer")
     configure = swaps.function(store, "configure", "self, config, function_name, key_prefix")
+    swaps.fields(store, "function_name")
     forget = swaps.function(store, "_delete_from_cache", "self, idempotency_key")
     lru = swaps.attribute(module, "LRUDict")
     swaps.put(store, "function_name", PerScope("function_name", _same, scope=_CALL, default=str))
@@ -76,6 +77,7 @@ def _one_at_a_time(function: Callable[..., Any], lock: Callable[[], Any]) -> Cal
 def isolate_configs(module: ModuleType, swaps: Swaps) -> None:
     """The Lambda context that a request registered is nobody else's."""
     config = swaps.attribute(module, "IdempotencyConfig")
+    swaps.fields(config, "lambda_context")
     swaps.function(config, "register_lambda_context", "self, lambda_context")
     own = PerScope("lambda_context", _of_this_request, default=lambda: None)
     swaps.put(config, "lambda_context", own)

@@ -60,6 +60,7 @@ def make_cache_safe(module: ModuleType, swaps: Swaps) -> None:
         Unexpected: It is not what this was written for.
     """
     cache = module.LoggerBufferCache
+    swaps.fields(cache, "cache")
     for name, parameters in _OPERATIONS.items():
         swaps.put(cache, name, _locked(swaps.function(cache, name, parameters)))
     clear = _locked(swaps.function(cache, "clear", "self, key"))

@@ -70,6 +70,7 @@ def make_formatter_safe(module: ModuleType, swaps: Swaps) -> None:
     """
     formatter = module.LambdaPowertoolsFormatter
     made = swaps.function(formatter, "__init__", "self")
+    swaps.fields(formatter, KEYS)
     swaps.function(formatter, "append_keys", "self, **additional_keys")
     swaps.function(formatter, "get_current_keys", "self")
     swaps.function(formatter, "remove_keys", "self, keys")

@@ -24,6 +24,7 @@ _seen: ContextVar[tuple[Any, Any, Any]] = ContextVar(
 def share_fetches(module: ModuleType, swaps: Swaps) -> None:
     """What every provider does."""
     base = swaps.attribute(module, "BaseProvider")
+    swaps.fields(base, "store")
     swaps.attribute(module, "datetime")
     get = swaps.function(base, "get", "self, name, max_age, transform, force_fetch, **sdk_options")
     get_multiple = swaps.function(

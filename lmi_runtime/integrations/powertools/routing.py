@@ -38,6 +38,7 @@ def isolate_resolvers(module: ModuleType, swaps: Swaps) -> None:
     resolve = swaps.function(resolver, "resolve", "self, event, context")
     append = swaps.function(base, "append_context", "self, **additional_context")
     include = swaps.function(resolver, "include_router", "self, router, prefix")
+    swaps.fields(resolver, "context", "current_event", "lambda_context")
     swaps.function(base, "_reset_processed_stack", "self")
     swaps.function(resolver, "clear_context", "self")
 

@@ -38,6 +38,7 @@ logger = logging.getLogger("lmi_runtime.integrations")
 def isolate_contexts(swaps: Swaps) -> None:
     """Change the SDK's contexts, and with them all classes that are derived from them."""
     kind = swaps.attribute(sdk_context, "Context")
+    swaps.fields(kind, "_local")
     put = swaps.function(kind, "put_subsegment", "self, subsegment")
     for name in ("put_segment", "set_trace_entity", "end_segment", "end_subsegment"):
         swaps.function(kind, name, "self")

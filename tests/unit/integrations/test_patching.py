@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from types import ModuleType
@@ -24,6 +25,30 @@ class Thing:
         return "plain"
 
     number = 3
+
+
+class Keeper:
+    def __init__(self) -> None:
+        self.kept: list[int] = []
+
+    def sort(self: Any) -> None:
+        sorted(self.kept, key=lambda _: self.nested)
+
+    @property
+    def shown(self: Any) -> object:
+        return self.behind
+
+    @classmethod
+    def made(cls: Any) -> object:
+        return cls.of_class
+
+    @functools.cache  # noqa: B019
+    def wrapped(self: Any) -> object:
+        return self.inside
+
+
+class Heir(Keeper):
+    pass
 
 
 @pytest.fixture
@@ -66,6 +91,14 @@ class TestSwaps:
             Swaps().function(Thing, "gone", "")
         with pytest.raises(Unexpected, match=r"Thing\.number is no function"):
             Swaps().function(Thing, "number", "")
+
+    @pytest.mark.parametrize("kind", [Keeper, Heir])
+    def test_fields_are_what_the_code_of_a_class_names(self, kind: type) -> None:
+        Swaps().fields(kind, "kept", "nested", "behind", "shown", "of_class", "inside")
+
+    def test_a_field_that_no_code_names_is_not_there(self) -> None:
+        with pytest.raises(Unexpected, match="Heir has no gone"):
+            Swaps().fields(Heir, "kept", "gone")
 
 
 class TestPatcher:
