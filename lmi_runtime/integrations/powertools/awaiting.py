@@ -13,6 +13,8 @@ from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.integrations.powertools.resolution import (
     AppAttribute,
     Fact,
+    apps_of,
+    note_app,
     opened,
     resolution_of,
     resumed,
@@ -27,9 +29,6 @@ __all__ = [
     "isolate_context",
     "resolving_apart",
 ]
-
-_INCLUDED_BY = "_lmi_runtime_included_by"
-"""Where a router keeps the apps that it was included in."""
 
 _MISSING: Any = object()
 
@@ -102,7 +101,7 @@ class SharedContext(AppAttribute):
 
 def _apps(instance: Any) -> tuple[Any, ...]:
     """Whose context an app or router has: its own, or that of the apps it is included in."""
-    return (instance, *vars(instance).get(_INCLUDED_BY, ()))
+    return (instance, *apps_of(instance))
 
 
 def isolate_context(owner: type, swaps: Swaps) -> None:
@@ -142,7 +141,7 @@ def including_apart(include: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(include)
     def include_router(self: Any, router: Any) -> Any:
         result = include(self, router)
-        vars(router).setdefault(_INCLUDED_BY, []).append(self)
+        note_app(router, self)
         startup_is_now(self)
         return result
 

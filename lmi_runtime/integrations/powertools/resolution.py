@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -23,6 +24,8 @@ __all__ = [
     "AppAttribute",
     "Fact",
     "Resolution",
+    "apps_of",
+    "note_app",
     "opened",
     "resolution_of",
     "resumed",
@@ -31,6 +34,9 @@ __all__ = [
 
 _OF_ONE_ROUTE = ("_dependency_cache", "_path", "_request", "_route", "_route_args")
 """What powertools itself puts into an app's context; another event has its own."""
+
+_INCLUDED_BY = "_lmi_runtime_included_by"
+"""Where a router keeps the apps that it was included in."""
 
 _AT_STARTUP = "_lmi_runtime_startup_context"
 """Where an app keeps what its module put into its context."""
@@ -114,6 +120,32 @@ def carrying() -> Callable[..., Any] | None:
 
 
 carry_where_no_request_is(carrying)
+
+
+def note_app(router: Any, app: Any) -> None:
+    """
+    Have a router remember an app that it was included in, for as long as the app is there.
+
+    Apps are made in handlers as well, and include routers that stay.
+
+    Thread safety: from any thread.
+    """
+    apps: dict[int, Any] = vars(router).setdefault(_INCLUDED_BY, {})
+    key = id(app)
+    apps.pop(key, None)  # the latest is the last
+    apps[key] = weakref.ref(app, lambda _: apps.pop(key, None))
+
+
+def apps_of(router: Any) -> list[Any]:
+    """
+    The apps that a router was included in, the latest last.
+
+    Thread safety: from any thread.
+    """
+    apps = vars(router).get(_INCLUDED_BY)
+    if not apps:
+        return []
+    return [app for reference in list(apps.values()) if (app := reference()) is not None]
 
 
 def _outside() -> _Outside:

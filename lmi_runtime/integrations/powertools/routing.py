@@ -20,16 +20,15 @@ from lmi_runtime.integrations.powertools import subclasses
 from lmi_runtime.integrations.powertools.resolution import (
     AppAttribute,
     Fact,
+    apps_of,
     innermost,
+    note_app,
     opened,
     resolution_of,
     startup_is_now,
 )
 
 __all__ = ["isolate_merged_schemas", "isolate_resolvers", "setting_facts"]
-
-_INCLUDED_BY = "_lmi_runtime_included_by"
-"""Where a router keeps the apps that it was included in."""
 
 
 def isolate_resolvers(module: ModuleType, swaps: Swaps) -> None:
@@ -114,7 +113,7 @@ def _remembering_apps(
     def include_router(self: Any, router: Any, *args: Any, **kwargs: Any) -> Any:
         # What it has itself, before it is asked through the app.
         self.context.update(router_context.own(router))
-        vars(router).setdefault(_INCLUDED_BY, []).append(self)
+        note_app(router, self)
         result = include(self, router, *args, **kwargs)
         startup_is_now(self)
         return result
@@ -139,14 +138,14 @@ class _RouterContext:
     def __get__(self, router: Any, owner: type | None = None) -> Any:
         if router is None:
             return self
-        resolution = resolution_of(*vars(router).get(_INCLUDED_BY, ()))
+        resolution = resolution_of(*apps_of(router))
         if resolution is not None:
             return resolution.values["context"]
         app = getattr(router, "api_resolver", None)
         return self.own(router) if app is None else app.context
 
     def __set__(self, router: Any, value: object) -> None:
-        resolution = resolution_of(*vars(router).get(_INCLUDED_BY, ()))
+        resolution = resolution_of(*apps_of(router))
         app = getattr(router, "api_resolver", None)
         if resolution is not None:
             resolution.values["context"] = value
