@@ -287,10 +287,10 @@ def _with_metrics(**options: Any) -> State:
     async def handle_async(event: str, context: Any) -> None:
         _adds(state, event)
         await asyncio.sleep(0)
-        _adds(state, event)
+        _adds_metric(state, event)
 
     def handle_with_helper(event: str, context: Any) -> None:
-        helper = _sync.Thread(target=_adds, args=(state, event))
+        helper = _sync.Thread(target=_adds_metric, args=(state, event))
         helper.start()
         _adds(state, event)
         helper.join()
@@ -316,6 +316,10 @@ def _warm_metrics(**options: Any) -> Callable[[], State]:
 def _adds(state: State, mine: str) -> None:
     state.metrics.add_dimension(name="caller", value=mine)
     state.metrics.add_metadata(key="who", value=mine)
+    _adds_metric(state, mine)
+
+
+def _adds_metric(state: State, mine: str) -> None:
     state.metrics.add_metric(name="orders", unit="Count", value=ord(mine))
 
 
