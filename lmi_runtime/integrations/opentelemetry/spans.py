@@ -324,17 +324,17 @@ def _note_failure(span: Span, error: BaseException) -> None:
 
 # ------------------------------------------------------------------ once in a process
 
-_first = _sync.Lock()
+_first = _sync.ProcessWide(lambda: _sync.Lock())
 """Taken by the first invocation, for good: it was cold."""
 
 
 def _is_cold() -> bool:
-    return _first.acquire(blocking=False)
+    return _first().acquire(blocking=False)
 
 
 _flushers: weakref.WeakKeyDictionary[Any, Flusher] = weakref.WeakKeyDictionary()
 """Written under _flushers_lock; read without."""
-_flushers_lock = _sync.Lock()
+_flushers_lock = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)
 
 
 def _flusher_of(provider: Any) -> Flusher | None:
@@ -342,7 +342,7 @@ def _flusher_of(provider: Any) -> Flusher | None:
     made = _flushers.get(provider)
     if made is not None or not hasattr(provider, "force_flush"):
         return made
-    with _flushers_lock:
+    with _flushers_lock():
         made = _flushers.get(provider)
         if made is None:
             reference = weakref.ref(provider)
