@@ -332,21 +332,22 @@ def _is_cold() -> bool:
     return _first().acquire(blocking=False)
 
 
-_flushers: weakref.WeakKeyDictionary[Any, Flusher] = weakref.WeakKeyDictionary()
-"""Written under _flushers_lock; read without."""
+_flushers: _sync.ProcessWide[weakref.WeakKeyDictionary[Any, Flusher]]
+_flushers = _sync.ProcessWide(lambda: weakref.WeakKeyDictionary(), anew_in_child=True)
+"""By provider. Written under _flushers_lock; read without."""
 _flushers_lock = _sync.ProcessWide(lambda: _sync.Lock(), anew_in_child=True)
 
 
 def _flusher_of(provider: Any) -> Flusher | None:
     """None for providers that have nothing to flush, such as the API's own before it is set."""
-    made = _flushers.get(provider)
+    made = _flushers().get(provider)
     if made is not None or not hasattr(provider, "force_flush"):
         return made
     with _flushers_lock():
-        made = _flushers.get(provider)
+        made = _flushers().get(provider)
         if made is None:
             reference = weakref.ref(provider)
-            made = _flushers[provider] = Flusher(functools.partial(_force, reference))
+            made = _flushers()[provider] = Flusher(functools.partial(_force, reference))
             on_shutdown(functools.partial(made.flush, _SHUTDOWN_S))
     return made
 
