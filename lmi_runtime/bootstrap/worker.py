@@ -49,7 +49,9 @@ def worker_body(
     """
 
     def body(link: WorkerLink) -> int:
-        set_worker(WorkerFacts(slots=link.slots, processes=processes))
+        # Before the import, which may open things: the handler's own limit is not known yet.
+        spare = dispatch_options(mode, link.slots, None).spare
+        set_worker(WorkerFacts(slots=link.slots, spare=spare, processes=processes))
         if link.slots > 1:
             watch_fixed_names()
         logs = install(settings)

@@ -76,6 +76,7 @@ async def local_environment(
         max_concurrency=arguments.concurrency,
         memory_mb=vcpus * _MIB_PER_VCPU,
         strict=False,
+        make_up_traces=True,
     )
     # The service sets a level for functions that log JSON, and so their INFO lines show.
     env = {"AWS_LAMBDA_LOG_LEVEL": "INFO", **dict(arguments.env)}

@@ -17,11 +17,14 @@ class WorkerFacts:
     What one process may count on.
 
     Attributes:
-        slots: Invocations that this process serves at once, at most.
+        slots: Invocations that this process serves at once: its share of the environment's.
+        spare: How many more it may serve for a while, when the platform gives it what a sibling
+            could have had.
         processes: Processes of this environment that serve invocations.
     """
 
     slots: int = 1
+    spare: int = 0
     processes: int = 1
 
     @classmethod

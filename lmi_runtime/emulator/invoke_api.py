@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import secrets
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,7 +27,7 @@ _JSON = b"Content-Type: application/json\r\n"
 
 
 def build_request(
-    event: bytes, headers: Mapping[str, str], *, broken: bool = False
+    event: bytes, headers: Mapping[str, str], options: EmulatorOptions, *, broken: bool = False
 ) -> InvokeRequest:
     """
     Read what a caller said.
@@ -33,17 +35,23 @@ def build_request(
     Args:
         event: Body of the call.
         headers: Headers of the call, names in lower case.
+        options: What is made up where the caller says nothing.
         broken: The upload ended early.
     """
     return InvokeRequest(
         event=event,
         request_id=headers.get("x-amzn-requestid") or str(uuid.uuid4()),
         content_type=headers.get("content-type") or "application/json",
-        trace_id=headers.get("x-amzn-trace-id", ""),
+        trace_id=headers.get("x-amzn-trace-id") or (_a_trace() if options.make_up_traces else ""),
         client_context=_decode_context(headers.get("x-amz-client-context", "")),
         cognito_identity=headers.get("x-amz-cognito-identity", ""),
         broken=broken,
     )
+
+
+def _a_trace() -> str:
+    root = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
+    return f"Root={root};Parent={secrets.token_hex(8)};Sampled=0"
 
 
 def _decode_context(encoded: str) -> str:
@@ -62,6 +70,7 @@ class InvokeEndpoint(Endpoint):
 
     def __init__(self, host: Host, options: EmulatorOptions) -> None:
         self._host = host
+        self._options = options
         self._version_line = header_line("X-Amz-Executed-Version", options.function_version)
 
     def complete(self, exchange: Exchange) -> None:
@@ -89,13 +98,12 @@ class InvokeEndpoint(Endpoint):
             self._host.environment.caller_gone(exchange.context)
             self._host.flush()
 
-    @staticmethod
-    def _request(exchange: Exchange, *, broken: bool = False) -> InvokeRequest:
+    def _request(self, exchange: Exchange, *, broken: bool = False) -> InvokeRequest:
         headers = {
             name.decode("latin-1"): value.decode("utf-8", "surrogateescape")
             for name, value in exchange.headers.items()
         }
-        return build_request(exchange.body(), headers, broken=broken)
+        return build_request(exchange.body(), headers, self._options, broken=broken)
 
     def _answer(self, exchange: Exchange, request: InvokeRequest, answer: Answer) -> None:
         head = self._version_line + _request_id_line(request) + _answer_head(answer)

@@ -35,6 +35,8 @@ class EmulatorOptions:
         rie_deadline_bug: Reproduce the deadline of AWS's emulator, a million times too far ahead.
         legacy_no_invocation_id: Leave out `Lambda-Runtime-Invocation-Id`, as before mid-2026.
         send_empty_headers: Send absent facts as empty headers instead of leaving them out.
+        make_up_traces: Give an event whose caller names no X-Ray trace one of its own, not sampled,
+            as the service does while active tracing is off. AWS's emulator does not.
         max_idle_polls: Waiting polls, ghosts included, beyond which a poll is answered 500.
     """
 
@@ -53,6 +55,7 @@ class EmulatorOptions:
     rie_deadline_bug: bool = False
     legacy_no_invocation_id: bool = False
     send_empty_headers: bool = False
+    make_up_traces: bool = False
     max_idle_polls: int = MAX_IDLE_POLLS
 
     def __post_init__(self) -> None:

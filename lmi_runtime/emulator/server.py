@@ -137,7 +137,7 @@ class Emulator:
                 future.set_result(answer)
 
         lowered = {name.lower(): value for name, value in (headers or {}).items()}
-        invocation = host.environment.invoke(build_request(event, lowered), settle)
+        invocation = host.environment.invoke(build_request(event, lowered, self.options), settle)
         host.flush()
         try:
             return await future

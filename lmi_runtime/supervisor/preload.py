@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 import stat
 import sys
 from collections import Counter
@@ -192,11 +193,36 @@ def _describe(folder: Path, name: str) -> tuple[str, str] | None:
     # inodes share theirs, so there the number has to do.
     identity = f"{name}:{facts.st_dev}:{facts.st_ino}"
     if stat.S_ISSOCK(facts.st_mode):
-        return "socket", identity
+        return None if _only_sends(int(name)) else ("socket", identity)
     if stat.S_ISFIFO(facts.st_mode):
         return "pipe", identity
     anonymous = _anonymous_kind(folder / name)
     return (anonymous, identity) if anonymous else None
+
+
+def _only_sends(descriptor: int) -> bool:
+    """
+    Whether it is a UDP socket that is tied to nobody.
+
+    Emitters of metrics and traces open one where they are imported. Each datagram is on its own,
+    whichever process sends it, and none comes back.
+    """
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            is_udp = copy.type == socket.SOCK_DGRAM
+            if not is_udp or copy.family not in (socket.AF_INET, socket.AF_INET6):
+                return False
+            return copy.getsockname()[1] == 0 and not _has_peer(copy)
+    except OSError:
+        return False
+
+
+def _has_peer(end: socket.socket) -> bool:
+    try:
+        end.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _anonymous_kind(path: Path) -> str | None:

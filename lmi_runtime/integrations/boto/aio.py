@@ -67,7 +67,8 @@ async def client(
 
 
 def _config(config: Config | None) -> Config:
-    ours = AioConfig(max_pool_connections=max(LEAST_CONNECTIONS, context.worker().slots))
+    facts = context.worker()
+    ours = AioConfig(max_pool_connections=max(LEAST_CONNECTIONS, facts.slots + facts.spare))
     return ours if config is None else ours.merge(config)
 
 

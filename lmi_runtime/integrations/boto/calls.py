@@ -82,7 +82,8 @@ def _limiter_of(owner: Any) -> anyio.CapacityLimiter:
 
 def _calls_at_once(whose: Any) -> int:
     if whose is BaseClient:
-        return max(LEAST_CONNECTIONS, context.worker().slots)
+        facts = context.worker()
+        return max(LEAST_CONNECTIONS, facts.slots + facts.spare)
     bounded(whose)
     return int(whose.meta.config.max_pool_connections)
 

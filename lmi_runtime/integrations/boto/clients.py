@@ -138,8 +138,9 @@ class _Maker(Resource[Any]):
 
 
 def _config(config: Config | None, budget: Budget | None) -> Config:
-    slots = context.worker().slots
-    kept = slots if budget is not None else max(LEAST_CONNECTIONS, slots)
+    facts = context.worker()
+    # A budget is shared out by slots; without one nothing is saved by keeping fewer than needed.
+    kept = facts.slots if budget is not None else max(LEAST_CONNECTIONS, facts.slots + facts.spare)
     ours = Config(max_pool_connections=kept, tcp_keepalive=True)
     return ours if config is None else ours.merge(config)
 

@@ -64,13 +64,14 @@ def make_one_at_a_time(module: ModuleType, swaps: Swaps) -> None:
 
 
 def _with_room(session: Any, config: Any) -> Any:
-    slots = context.worker().slots
+    facts = context.worker()
+    most = facts.slots + facts.spare
     configs = (config, session.get_default_client_config())
-    if slots <= LEAST_CONNECTIONS or any(map(_counts_connections, configs)):
+    if most <= LEAST_CONNECTIONS or any(map(_counts_connections, configs)):
         return config
     from botocore.config import Config  # type: ignore[import-untyped]
 
-    room = Config(max_pool_connections=slots)
+    room = Config(max_pool_connections=most)
     return room if config is None else config.merge(room)
 
 

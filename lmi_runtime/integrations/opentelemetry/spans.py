@@ -348,8 +348,17 @@ def _flusher_of(provider: Any) -> Flusher | None:
         if made is None:
             reference = weakref.ref(provider)
             made = _flushers()[provider] = Flusher(functools.partial(_force, reference))
-            on_shutdown(functools.partial(made.flush, _SHUTDOWN_S))
+            on_shutdown(_last_flush(made))
     return made
+
+
+def _last_flush(flusher: Flusher) -> Callable[[], None]:
+    def flush() -> None:
+        flusher.flush(_SHUTDOWN_S)
+
+    # What the log calls it when there was not enough time.
+    flush.__qualname__ = "sending the spans that were left"
+    return flush
 
 
 def _force(reference: weakref.ref[Any], timeout_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -185,6 +186,25 @@ async def test_empty_headers_and_no_invocation_id_as_older_platforms_had_them() 
         await client.post("response", event)
         assert (await call).ok
         emulator.assert_clean()
+
+
+async def test_traces_that_nobody_named_are_made_up_when_asked() -> None:
+    seen = []
+    for headers in ({}, {}, {"X-Amzn-Trace-Id": "Root=mine"}):
+        options = EmulatorOptions(make_up_traces=True)
+        async with Emulator(options) as emulator, Client(emulator.runtime_api) as client:
+            call = asyncio.create_task(emulator.invoke(b"{}", headers=headers))
+            await client.poll()
+            event = await client.receive()
+            assert event is not None
+            seen.append(event.headers["lambda-runtime-trace-id"])
+            await client.post("response", event)
+            assert (await call).ok
+
+    assert seen[2] == "Root=mine"
+    assert seen[0] != seen[1]
+    made_up = "Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0"
+    assert all(re.fullmatch(made_up, trace) for trace in seen[:2])
 
 
 def test_emulator_that_was_not_entered_says_so() -> None:

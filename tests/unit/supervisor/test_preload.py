@@ -41,6 +41,26 @@ def a_socket() -> Iterator[None]:
 
 
 @contextmanager
+def a_bound_udp_socket() -> Iterator[None]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        end.bind(("127.0.0.1", 0))
+        yield
+
+
+@contextmanager
+def a_connected_udp_socket() -> Iterator[None]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        end.connect(("127.0.0.1", 9))
+        yield
+
+
+@contextmanager
+def an_emitter() -> Iterator[None]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM):
+        yield
+
+
+@contextmanager
 def a_pipe() -> Iterator[None]:
     ends = os.pipe()
     yield
@@ -75,6 +95,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="not run: Linux shows
     [
         (a_thread, "1 running thread"),
         (a_socket, "1 open socket"),
+        (a_bound_udp_socket, "1 open socket"),
+        (a_connected_udp_socket, "1 open socket"),
         (a_pipe, "2 open pipes"),
         pytest.param(an_epoll_set, "1 open epoll set", marks=linux),
         pytest.param(an_eventfd, "1 open eventfd", marks=linux),
@@ -95,7 +117,7 @@ def test_an_import_that_leaves_only_files_and_dead_threads_is_safe() -> None:
     before = take_footprint()
     with a_thread(), a_socket(), a_pipe():
         pass
-    with a_file():
+    with a_file(), an_emitter():
         verdict = judge_preload("app", before, take_footprint())
 
     assert verdict.safe

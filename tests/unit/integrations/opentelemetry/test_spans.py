@@ -367,6 +367,21 @@ class TestFlushing:
             asyncio.run(run_shutdown_hooks(10.0))
             assert [_invocation_of(span) for span in collector.spans] == ["request-3"]
 
+    def test_what_there_was_no_time_for_is_named(self, caplog: pytest.LogCaptureFixture) -> None:
+        release = threading.Event()
+
+        class Hanging(TracerProvider):
+            def force_flush(self, timeout_millis: int = 30000) -> bool:
+                return release.wait(10)
+
+        provider = Hanging(shutdown_on_exit=False)
+        handle = traced(tracer_provider=provider)(lambda event, context: None)
+        _in_request(1, lambda: handle({}, None))
+        asyncio.run(run_shutdown_hooks(0.01))
+        release.set()
+        assert "sending the spans that were left" in caplog.text
+        provider.shutdown()
+
     def test_a_collector_that_is_gone_costs_a_line_and_no_answer(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
