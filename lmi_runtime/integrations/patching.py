@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -102,7 +103,7 @@ class Swaps:
         if not callable(inner):
             raise Unexpected(f"{_name(owner)}.{name} is no function")
         known = [each.strip() for each in parameters.split(",") if each.strip()]
-        there = [_starred(each) for each in inspect.signature(inner).parameters.values()]
+        there = _parameters(inner)
         if not _in_order(known, there):
             raise Unexpected(f"{_name(owner)}.{name} takes ({', '.join(there)})")
         made: Callable[..., Any] = inner
@@ -131,6 +132,21 @@ class Swaps:
             setattr(owner, name, replacement)
             if bind is not None:
                 bind(owner, name)
+
+
+def _parameters(function: Callable[..., Any]) -> list[str]:
+    """What `inspect.signature` says, in a tenth of its time: a start has hundreds to look at."""
+    code: CodeType | None = getattr(inspect.unwrap(function), "__code__", None)
+    if code is None:
+        return [_starred(each) for each in inspect.signature(function).parameters.values()]
+    names = iter(code.co_varnames)
+    positional = list(islice(names, code.co_argcount))
+    keywords = list(islice(names, code.co_kwonlyargcount))
+    if code.co_flags & inspect.CO_VARARGS:
+        positional.append(f"*{next(names)}")
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        keywords.append(f"**{next(names)}")
+    return [*positional, *keywords]
 
 
 def _starred(parameter: inspect.Parameter) -> str:

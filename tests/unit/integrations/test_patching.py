@@ -83,6 +83,17 @@ class TestSwaps:
         with pytest.raises(Unexpected, match=r"Thing.act takes \(self, event, \*rest, key, \*\*mo"):
             Swaps().function(Thing, "act", parameters)
 
+    def test_what_lies_in_a_decorator_counts(self) -> None:
+        class Decorated:
+            @functools.wraps(Thing.act)
+            def act(self, *args: object, **kwargs: object) -> object:
+                return None
+
+            partly = functools.partial(print, sep="")
+
+        assert Swaps().function(Decorated, "act", "self, event, *rest, key, **more")
+        assert Swaps().function(Decorated, "partly", "*args, sep")
+
     def test_a_class_method_is_looked_into(self) -> None:
         assert Swaps().function(Thing, "made", "cls, event")
 
