@@ -59,14 +59,15 @@ SEEDED = (
         ),
     ),
     _threads(
-        "keys appended to the logger",
+        "log keys that the module keeps",
         "isolation",
-        "",
+        "app.KEYS",
+        ("COUNTS = {", "KEYS: dict[str, str] = {}\nCOUNTS = {"),
         (
             '    logger.info("priced", extra={"sku": sku, "request": context.aws_request_id})\n',
-            "    logger.append_keys(user=user)\n",
+            '    KEYS["user"] = user\n',
         ),
-        ("    size = receipt", '    logger.info("priced")\n    size = receipt'),
+        ("    size = receipt", '    logger.info("priced", extra=KEYS)\n    size = receipt'),
     ),
     _threads(
         "mutable default argument",
