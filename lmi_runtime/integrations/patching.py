@@ -197,7 +197,8 @@ class Patcher:
         self._lock = _sync.Lock()
         self._states: dict[Change, str | None] = {}  # guarded by _lock; None: made
         self._waiting: dict[Change, None] = {}  # guarded by _lock
-        self._modules: dict[Change, ModuleType] = {}  # guarded by _lock; the last one it was for
+        # Guarded by _lock: the last module it was for, and its spec, another after a reload.
+        self._modules: dict[Change, tuple[ModuleType, object]] = {}
 
     def arm(self, changes: Iterable[Change]) -> None:
         """Make each of these changes now or as soon as its module has been imported, once."""
@@ -210,9 +211,10 @@ class Patcher:
 
     def _make(self, change: Change, module: ModuleType) -> None:
         with self._lock:
-            if self._modules.get(change) is module:
+            before = self._modules.get(change)
+            if before is not None and before[0] is module and before[1] is module.__spec__:
                 return
-            self._modules[change] = module
+            self._modules[change] = (module, module.__spec__)
         # Without the lock: a change may import modules, whose locks other threads may hold.
         problem = _carried_out(change, module)
         with self._lock:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -175,6 +177,20 @@ class TestPatcher:
         later = Change("Acting", f"{THERE}.later", f"{OURS}:fine")
         patcher.arm([change("Acting", "fine"), later])
         assert patcher.report().patched == ()
+
+    def test_a_module_that_is_reloaded_is_changed_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = f"reloaded_{tmp_path.name}"
+        (tmp_path / f"{name}.py").write_text("class Thing:\n    number = 3\n")
+        monkeypatch.syspath_prepend(str(tmp_path))
+        changing(monkeypatch, make=lambda module, swaps: swaps.put(module.Thing, "number", 4))
+        Patcher("The library").arm([Change("Acting", name, f"{OURS}:make")])
+
+        module = importlib.import_module(name)
+        assert module.Thing.number == 4
+        assert importlib.reload(module).Thing.number == 4
+        del sys.modules[name]
 
     def test_a_descriptor_learns_its_name(
         self, library: ModuleType, monkeypatch: pytest.MonkeyPatch
