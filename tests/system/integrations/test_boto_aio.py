@@ -167,7 +167,7 @@ def test_a_client_is_closed_when_the_worker_stops(stub: AwsStub) -> None:
         await registry.close_everything(5.0)
         return sqs._endpoint.http_session._sessions
 
-    assert run(main) is None
+    assert not run(main)
 
 
 def test_each_loop_has_a_client_of_its_own(stub: AwsStub) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -17,3 +18,12 @@ def nothing_left_behind() -> Iterator[None]:
     yield
     assert peek() is None, "the test entered a request in its own context"
     assert holder() is PROCESS
+
+
+@pytest.fixture
+def powertools_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> pytest.LogCaptureFixture:
+    """What powertools itself says, which it keeps from the root logger."""
+    monkeypatch.setattr(logging.getLogger("aws_lambda_powertools"), "propagate", True)
+    return caplog

@@ -314,7 +314,9 @@ def test_traces_last_as_long_as_the_body(traced: list[Any], awaited: bool) -> No
     assert traced == [f"open ## {middleware.__qualname__}", "body", "close"]
 
 
-def test_failures_of_awaited_middlewares_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_failures_of_awaited_middlewares_are_logged(
+    powertools_log: pytest.LogCaptureFixture,
+) -> None:
     @lambda_handler_decorator
     async def middleware(handler: Any, event: Any, context: Any) -> Any:
         return await handler(event, context)
@@ -325,7 +327,7 @@ def test_failures_of_awaited_middlewares_are_logged(caplog: pytest.LogCaptureFix
 
     with pytest.raises(LookupError):
         run(handler, {})
-    assert "Caught exception in" in caplog.text
+    assert "Caught exception in" in powertools_log.text
 
 
 SCHEMA = {

@@ -238,7 +238,7 @@ def test_the_one_that_ends_first_need_not_be_cold(
 
 @pytest.mark.parametrize("is_async", [True, False])
 def test_what_a_handler_raises_is_noted(
-    tracer: Any, daemon: Daemon, caplog: pytest.LogCaptureFixture, is_async: bool
+    tracer: Any, daemon: Daemon, powertools_log: pytest.LogCaptureFixture, is_async: bool
 ) -> None:
     @tracer.capture_lambda_handler
     def handler(event: Any, lambda_context: Any) -> None:
@@ -258,7 +258,7 @@ def test_what_a_handler_raises_is_noted(
     assert document["cause"]["exceptions"][0]["type"] == "ValueError"
     assert document["fault"] is True
     assert document["annotations"] == {"ColdStart": False, "Service": "shop"}
-    assert f"Exception received from {name}" in caplog.text
+    assert f"Exception received from {name}" in powertools_log.text
 
 
 def test_a_cancelled_handler_ends_its_subsegment(tracer: Any, daemon: Daemon) -> None:
