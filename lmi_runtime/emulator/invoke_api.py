@@ -6,12 +6,12 @@ import base64
 import binascii
 import json
 import secrets
-import time
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 from urllib.parse import unquote_to_bytes
 
+from lmi_runtime import _sync
 from lmi_runtime.emulator.answers import Answer
 from lmi_runtime.emulator.encoding import header_line
 from lmi_runtime.emulator.eventstream import encode_answer
@@ -50,7 +50,7 @@ def build_request(
 
 
 def _a_trace() -> str:
-    root = f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
+    root = f"1-{int(_sync.wall_time()):08x}-{secrets.token_hex(12)}"
     return f"Root={root};Parent={secrets.token_hex(8)};Sampled=0"
 
 
