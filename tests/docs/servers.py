@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
-from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.support.http_server import HttpServer
+from tests.support.moto_state import forget_everything
 from tests.support.otlp_collector import Collector
 from tests.support.postgres_server import PostgresServer
 from tests.support.redis_server import RedisServer
@@ -48,6 +48,7 @@ def _aws() -> Iterator[Environment]:
     server = moto_server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    forget_everything(f"http://{host}:{port}")
     try:
         yield {
             "AWS_ENDPOINT_URL": f"http://{host}:{port}",
@@ -66,8 +67,6 @@ def _shop() -> Iterator[Environment]:
     """AWS, with what a shop has set up: tables for powertools, a parameter and a secret."""
     boto3 = pytest.importorskip("boto3")
     with _aws() as variables:
-        # What other shops of this process have left is still in its memory.
-        urlopen(Request(f"{variables['AWS_ENDPOINT_URL']}/moto-api/reset", method="POST")).close()
         access = {
             "region_name": variables["AWS_REGION"],
             "endpoint_url": variables["AWS_ENDPOINT_URL"],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lmi_runtime.caches.second import DynamoDBLevel, MemoryLevel, SecondLevel, ValkeyLevel
+from tests.support.moto_state import forget_everything
 from tests.support.redis_server import RedisServer, require_redis
 
 
@@ -30,7 +31,7 @@ def server() -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dynamodb() -> Iterator[Any]:
     """A client of a table that moto serves on loopback."""
     if importlib.util.find_spec("moto") is None:
@@ -40,6 +41,7 @@ def dynamodb() -> Iterator[Any]:
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
+    forget_everything(f"http://{host}:{port}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         client = _dynamodb_client(f"http://{host}:{port}")

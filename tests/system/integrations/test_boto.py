@@ -20,6 +20,7 @@ from lmi_runtime.errors import LoadTimeout, PoolClosed, PoolTimeout
 from lmi_runtime.pools import registry
 from tests.support.counting_budget import CountingBudget
 from tests.support.crowd import COUNT, TaskCrowd, ThreadCrowd
+from tests.support.moto_state import forget_everything
 from tests.support.requests import serving
 
 pytest.importorskip("boto3")
@@ -45,6 +46,7 @@ def endpoint() -> Iterator[str]:
     server = moto_server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    forget_everything(f"http://{host}:{port}")
     yield f"http://{host}:{port}"
     server.stop()
 

@@ -32,6 +32,7 @@ from botocore.config import Config  # type: ignore[import-untyped]  # noqa: E402
 from lmi_runtime.integrations import make_safe  # noqa: E402
 from lmi_runtime.integrations.powertools.parameters import off_loop  # noqa: E402
 from tests.support.crowd import COUNT, LambdaContext, TaskCrowd, ThreadCrowd  # noqa: E402
+from tests.support.moto_state import forget_everything  # noqa: E402
 from tests.support.redis_server import RedisServer  # noqa: E402
 
 pytestmark = [
@@ -54,6 +55,7 @@ def endpoint() -> Iterator[str]:
     server = moto_server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    forget_everything(f"http://{host}:{port}")
     yield f"http://{host}:{port}"
     server.stop()
 
