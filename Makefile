@@ -43,7 +43,7 @@ check: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
 
 docs: venv
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/mkdocs.yml --site-dir $(CURDIR)/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/mkdocs.yml
 
 bench: venv
 	@$(BIN)/python -m compileall -q lmi_runtime
