@@ -25,6 +25,7 @@ __all__ = [
     "PerScope",
     "Scope",
     "holder",
+    "is_alone",
 ]
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ def holder() -> Holder:
     request = context.peek()
     if request is not None:
         return request
-    if _is_importing():
+    if is_alone():
         return PROCESS
     place = _stray.get()
     if place is None:
@@ -83,8 +84,14 @@ def holder() -> Holder:
     return place
 
 
-def _is_importing() -> bool:
-    """Whether this is where modules are imported: the main thread, outside every event loop."""
+def is_alone() -> bool:
+    """
+    Whether this is the main thread, outside every event loop.
+
+    There modules are imported, and where requests are served there, it is one after the other.
+
+    Thread safety: from any thread.
+    """
     return _sync.is_main_thread() and _sync.current_home() is None
 
 

@@ -20,12 +20,14 @@ _MESSAGES = frozenset({"aws:kafka", "aws:mq", "aws:sns", "aws:sqs", "SelfManaged
 _DATA = frozenset({"aws:dynamodb", "aws:kinesis", "aws:s3"})
 
 
-def span_attributes(request: Request, event: Any, *, is_cold: bool) -> dict[str, AttributeValue]:
-    """The attributes that an invocation's span starts with."""
+def span_attributes(
+    request: Request, event: Any, trigger: str, *, is_cold: bool
+) -> dict[str, AttributeValue]:
+    """The attributes that an invocation's span starts with; `trigger` is that of the event."""
     attributes: dict[str, AttributeValue] = {
         "faas.coldstart": is_cold,
         "faas.invocation_id": request.request_id,
-        "faas.trigger": trigger_of(event),
+        "faas.trigger": trigger,
     }
     arn = request.function_arn
     if arn:
@@ -35,7 +37,7 @@ def span_attributes(request: Request, event: Any, *, is_cold: bool) -> dict[str,
         attributes["cloud.resource_id"] = ":".join(parts[:7])
         if len(parts) >= 7:
             attributes["cloud.account.id"] = parts[4]
-    if trigger_of(event) == "http":
+    if trigger == "http":
         attributes.update(_http_attributes(event))
     return attributes
 
@@ -57,9 +59,9 @@ def trigger_of(event: Any) -> str:
     return "datasource" if source in _DATA else "other"
 
 
-def kind_of(event: Any) -> SpanKind:
+def kind_of(trigger: str) -> SpanKind:
     """Consumer of messages, or server of everything else."""
-    return SpanKind.CONSUMER if trigger_of(event) == "pubsub" else SpanKind.SERVER
+    return SpanKind.CONSUMER if trigger == "pubsub" else SpanKind.SERVER
 
 
 def http_status_of(result: Any) -> int | None:

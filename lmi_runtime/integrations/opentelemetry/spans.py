@@ -27,6 +27,7 @@ from lmi_runtime.integrations.opentelemetry.attributes import (
     http_status_of,
     kind_of,
     span_attributes,
+    trigger_of,
 )
 from lmi_runtime.integrations.opentelemetry.flushing import Flusher
 from lmi_runtime.integrations.opentelemetry.parents import Parent, origin_of
@@ -241,18 +242,19 @@ class _Tracing:
         """A span, and the context that it is the current one of."""
         origin = origin_of(request, event, self._parent)
         tracer = trace.get_tracer("lmi_runtime", tracer_provider=self._of())
+        trigger = trigger_of(event)
         span = tracer.start_span(
             os.environ.get("AWS_LAMBDA_FUNCTION_NAME") or function.__qualname__,
             context=origin.parent,
-            kind=kind_of(event),
-            attributes=span_attributes(request, event, is_cold=_is_cold()),
+            kind=kind_of(trigger),
+            attributes=span_attributes(request, event, trigger, is_cold=_is_cold()),
             links=origin.links,
         )
         return span, trace.set_span_in_context(span, origin.parent)
 
     def _of(self) -> TracerProvider:
         provider = self._provider or trace.get_tracer_provider()
-        _flushed_at_the_end(provider)
+        _flusher_of(provider)  # so that it is flushed at the end
         return provider
 
     @contextmanager
@@ -365,10 +367,6 @@ def _force(reference: weakref.ref[Any], timeout_s: float) -> None:
     provider = reference()
     if provider is not None:
         provider.force_flush(max(1, int(timeout_s * 1000)))
-
-
-def _flushed_at_the_end(provider: Any) -> None:
-    _flusher_of(provider)
 
 
 def _flush(provider: Any, request: Request) -> None:

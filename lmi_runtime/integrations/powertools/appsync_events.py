@@ -10,31 +10,15 @@ from __future__ import annotations
 from types import ModuleType
 
 from lmi_runtime.integrations.patching import Swaps
-from lmi_runtime.integrations.powertools.awaiting import (
-    AppFact,
-    LoopAware,
-    including_apart,
-    isolate_context,
-    resolving_apart,
-)
-from lmi_runtime.integrations.powertools.routing import setting_facts
+from lmi_runtime.integrations.powertools.awaiting import AppFact, isolate_app, resolving_apart
 
 __all__ = ["isolate_resolvers"]
 
 
 def isolate_resolvers(module: ModuleType, swaps: Swaps) -> None:
     """Change ``event_handler.events_appsync.appsync_events``."""
-    app, router = module.AppSyncEventsResolver, module.Router
+    app = module.AppSyncEventsResolver
     resolve = swaps.function(app, "resolve", "self, event, context")
-    include = swaps.function(app, "include_router", "self, router")
     swaps.function(app, "_setup_context", "self, event, context")
-    swaps.attribute(module, "asyncio")
-    isolate_context(router, swaps)
     facts = {name: AppFact(name) for name in ("current_event", "lambda_context")}
-    swaps.fields(app, "context", *facts)
-    for name, fact in facts.items():
-        swaps.put(router, name, fact)
-    swaps.put(app, "resolve", resolving_apart(resolve))
-    swaps.put(app, "include_router", including_apart(include))
-    swaps.put(module, "asyncio", LoopAware())
-    swaps.put(router, "__class__", setting_facts(type(router), dict(facts)))
+    isolate_app(module, swaps, app, facts, resolving_apart(resolve))

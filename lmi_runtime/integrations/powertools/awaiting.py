@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from lmi_runtime import _sync
@@ -20,12 +21,14 @@ from lmi_runtime.integrations.powertools.resolution import (
     resumed,
     startup_is_now,
 )
+from lmi_runtime.integrations.powertools.routing import setting_facts
 
 __all__ = [
     "AppFact",
     "LoopAware",
     "SharedContext",
     "including_apart",
+    "isolate_app",
     "isolate_context",
     "resolving_apart",
 ]
@@ -149,6 +152,36 @@ def including_apart(include: Callable[..., Any]) -> Callable[..., Any]:
 
 
 Failed = Callable[[Any, Exception], Any]
+
+
+def isolate_app(
+    module: ModuleType,
+    swaps: Swaps,
+    app: type,
+    facts: Mapping[str, AppFact],
+    resolve: Callable[..., Any],
+) -> None:
+    """
+    Isolate an event handler that shares what it knows with its module's `Router`.
+
+    Args:
+        module: Theirs. What it runs with `asyncio` is handed back where a loop runs.
+        swaps: Collects what is replaced.
+        app: Its resolver.
+        facts: What ``resolve`` sets on the class of all routers, by name.
+        resolve: What replaces the resolver's own.
+    """
+    router = module.Router
+    include = swaps.function(app, "include_router", "self, router")
+    swaps.attribute(module, "asyncio")
+    isolate_context(router, swaps)
+    swaps.fields(app, "context", *facts)
+    for name, fact in facts.items():
+        swaps.put(router, name, fact)
+    swaps.put(app, "resolve", resolve)
+    swaps.put(app, "include_router", including_apart(include))
+    swaps.put(module, "asyncio", LoopAware())
+    swaps.put(router, "__class__", setting_facts(type(router), dict(facts)))
 
 
 def resolving_apart(

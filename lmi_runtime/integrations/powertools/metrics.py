@@ -18,11 +18,11 @@ from lmi_runtime.integrations.powertools.metrics_own import tell_of_own_state
 from lmi_runtime.integrations.powertools.metrics_state import (
     Gathered,
     adopted,
-    is_one_at_a_time,
     locked,
     made_here,
     take_over,
 )
+from lmi_runtime.integrations.scopes import is_alone
 
 __all__ = [
     "isolate_cloudwatch",
@@ -223,7 +223,7 @@ def _decorated(
                 functools.partial(handler, event, context, *args, **kwargs), event, context
             )
         with request_for(context):
-            if is_one_at_a_time():
+            if is_alone():
                 take_over(provider)
             try:
                 result = handler(event, context, *args, **kwargs)

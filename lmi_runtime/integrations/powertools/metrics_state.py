@@ -21,7 +21,6 @@ from lmi_runtime.integrations.scopes import PROCESS, Holder, holder
 __all__ = [
     "Gathered",
     "adopted",
-    "is_one_at_a_time",
     "locked",
     "made_here",
     "take_over",
@@ -232,11 +231,6 @@ def locked(method: Callable[..., Any]) -> Callable[..., Any]:
             return method(self, *args, **kwargs)
 
     return one_at_a_time
-
-
-def is_one_at_a_time() -> bool:
-    """Whether this is the main thread outside event loops: where it serves, nobody else does."""
-    return _sync.is_main_thread() and _sync.current_home() is None
 
 
 def take_over(provider: Any) -> None:

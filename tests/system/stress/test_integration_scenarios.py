@@ -69,7 +69,7 @@ def everything_is_the_process(patch: Patch) -> None:
 
 
 def everybody_imports(patch: Patch) -> None:
-    patch.setattr(scopes, "_is_importing", lambda: True)
+    patch.setattr(scopes, "is_alone", lambda: True)
 
 
 def cells_without_lock(patch: Patch) -> None:

@@ -42,13 +42,13 @@ TRIGGERS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("event", "trigger"), TRIGGERS)
 def test_the_trigger(event: Any, trigger: str) -> None:
     assert trigger_of(event) == trigger
-    assert kind_of(event) is (SpanKind.CONSUMER if trigger == "pubsub" else SpanKind.SERVER)
+    assert kind_of(trigger) is (SpanKind.CONSUMER if trigger == "pubsub" else SpanKind.SERVER)
 
 
 def test_the_attributes_of_a_request() -> None:
     request = Request(Invocation(request_id="r-1", function_arn=ARN))
     event = {"requestContext": {"http": {"method": "POST"}}, "routeKey": "POST /orders"}
-    assert span_attributes(request, event, is_cold=True) == {
+    assert span_attributes(request, event, trigger_of(event), is_cold=True) == {
         "aws.lambda.invoked_arn": ARN,
         "cloud.account.id": "123456789012",
         "cloud.resource_id": ARN.removesuffix(":live"),
@@ -62,7 +62,7 @@ def test_the_attributes_of_a_request() -> None:
 
 def test_a_request_that_knows_little_says_little() -> None:
     request = Request(Invocation(request_id="r-1", function_arn="odd"))
-    assert span_attributes(request, None, is_cold=False) == {
+    assert span_attributes(request, None, trigger_of(None), is_cold=False) == {
         "aws.lambda.invoked_arn": "odd",
         "cloud.resource_id": "odd",
         "faas.coldstart": False,
@@ -74,7 +74,7 @@ def test_a_request_that_knows_little_says_little() -> None:
 def test_a_catch_all_is_no_route() -> None:
     event = {"requestContext": {"http": {"method": "GET"}}, "routeKey": "$default"}
     assert "http.route" not in span_attributes(
-        Request(Invocation(request_id="r")), event, is_cold=False
+        Request(Invocation(request_id="r")), event, trigger_of(event), is_cold=False
     )
 
 
