@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.system.supervisor.driver import (
     SIGINT,
     SIGKILL,
@@ -185,7 +186,7 @@ def test_an_unreachable_platform_ends_the_environment_in_order(supervise: Superv
 
 def test_the_end_of_the_event_poll_is_a_request_to_stop(supervise: Supervise) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(20)
+        server.settimeout(PATIENCE_S)
         program = supervise(workers=[1], body="serve", event_poll_port=server.getsockname()[1])
         poll, _ = server.accept()
         serving(program, 1)
@@ -197,7 +198,7 @@ def test_the_end_of_the_event_poll_is_a_request_to_stop(supervise: Supervise) ->
 
 def test_a_refused_event_poll_does_not_stop_the_environment(supervise: Supervise) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(20)
+        server.settimeout(PATIENCE_S)
         program = supervise(workers=[1], body="serve", event_poll_port=server.getsockname()[1])
         poll, _ = server.accept()
         pids = serving(program, 1)
