@@ -116,7 +116,7 @@ def describe(
         HandlerSignatureError: It cannot be called as a handler.
         ConfigurationError: An option makes no sense; the text names it.
     """
-    style = _style(function)
+    style = _style(function, runs_itself=concurrency == "threads")
     return HandlerSpec(
         function=function,
         style=style,
@@ -130,12 +130,16 @@ def describe(
     )
 
 
-def _style(function: Callable[..., Any]) -> Style:
+def _style(function: Callable[..., Any], *, runs_itself: bool) -> Style:
     if not callable(function):
         raise HandlerSignatureError(f"A handler is callable; {function!r} is not.")
-    # A decorator in between may hide an `async def` behind a plain `def` that returns the
-    # coroutine (powertools' decorators do), so what is inside counts as well.
-    for candidate in (_code(function), _code(inspect.unwrap(function))):
+    candidates = [_code(function)]
+    if not runs_itself:
+        # A decorator in between may hide an `async def` behind a plain `def` that returns the
+        # coroutine (powertools' decorators do), so what is inside counts as well. Others run it to
+        # its end by `asyncio.run`: nothing but what was asked for tells which.
+        candidates.append(_code(inspect.unwrap(function)))
+    for candidate in candidates:
         if inspect.iscoroutinefunction(candidate):
             return Style.COROUTINE
         if inspect.isasyncgenfunction(candidate):
