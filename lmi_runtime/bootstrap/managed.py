@@ -18,7 +18,7 @@ from lmi_runtime.handlers import Target
 from lmi_runtime.logs import SupervisorLog, prepare
 from lmi_runtime.model import Failure, LogFormat, PostVerdict, Settings
 from lmi_runtime.rapi import BlockingRuntimeApi
-from lmi_runtime.supervisor import InFlight, Supervisor, plan
+from lmi_runtime.supervisor import InFlight, RestartRules, Supervisor, plan
 from lmi_runtime.supervisor.preload import (
     Verdict,
     freeze_for_fork,
@@ -64,7 +64,8 @@ def serve(settings: Settings) -> int:
     hooks = _Hooks(settings, log)
     freeze_for_fork()
     body = worker_body(settings, mode, found.target, processes=len(workers.workers))
-    return Supervisor(workers, body, hooks).run()
+    rules = RestartRules(shutdown_budget_s=settings.shutdown_s)
+    return Supervisor(workers, body, hooks, rules=rules).run()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import anyio
 
 from lmi_runtime._sync import current_home
-from lmi_runtime.bootstrap.closing import close_down
+from lmi_runtime.bootstrap.closing import Ending, close_down
 from lmi_runtime.bootstrap.loading import load_handler
 from lmi_runtime.bootstrap.loops import run_loop
 from lmi_runtime.caches.fixed_names import watch_fixed_names
@@ -17,7 +17,7 @@ from lmi_runtime.context import WorkerFacts, set_worker, set_worker_loop
 from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
 from lmi_runtime.errors import LmiError, RuntimeApiUnreachable
 from lmi_runtime.handlers import Target, init_failure_of, make_entry
-from lmi_runtime.logs import LogPipeline, flush_request, install
+from lmi_runtime.logs import flush_request, install
 from lmi_runtime.model import Mode, Settings
 from lmi_runtime.rapi import HttpRuntimeApi
 from lmi_runtime.supervisor import EXIT_STOPPED, EXIT_UNREACHABLE, Order, WorkerLink
@@ -28,11 +28,6 @@ logger = logging.getLogger("lmi_runtime.bootstrap")
 
 STALL_THRESHOLD_S = 1.0
 """Seconds a handler may block the event loop before it is named in the log."""
-
-# The platform kills 600 ms after its signal. The supervisor wants its workers gone after 450.
-DRAIN_S = 0.2
-HOOKS_S = 0.15
-FLUSH_S = 0.05
 
 
 def worker_body(
@@ -58,14 +53,15 @@ def worker_body(
         try:
             target = preloaded or load_handler(settings)
         except (LmiError, KeyboardInterrupt) as error:
-            logs.flush(FLUSH_S)  # the supervisor kills next
+            logs.flush()  # the supervisor kills next
             link.send_init_failed(init_failure_of(error))
             return 1
-        worker = _Worker(settings, mode, target, link, logs)
+        ending = Ending.within(settings.shutdown_s)
+        worker = _Worker(settings, mode, target, link, ending)
         try:
             return run_loop(worker.run, settings)
         finally:
-            logs.close(FLUSH_S)
+            logs.close(ending.flush_s)
 
     return body
 
@@ -79,13 +75,13 @@ class _Worker:
         mode: Mode,
         target: Target,
         link: WorkerLink,
-        logs: LogPipeline,
+        ending: Ending,
     ) -> None:
         self._settings = settings
         self._options = dispatch_options(mode, link.slots, target.spec.max_per_vcpu)
         self._target = target
         self._link = link
-        self._logs = logs
+        self._ending = ending
         self._dispatcher: Dispatcher
 
     async def run(self) -> int:
@@ -111,19 +107,19 @@ class _Worker:
                         logger.critical("The Runtime API is gone: %s", error)
                         code = EXIT_UNREACHABLE
             # While signals are still received: the next one must not end the hooks.
-            await close_down(HOOKS_S)
+            await close_down(self._ending.hooks_s)
             tasks.cancel_scope.cancel()
         return code
 
     async def _stop_on_order(self) -> None:
         # Whatever comes after GO, the end of the link included, means the end of this worker.
         await self._order()
-        await self._dispatcher.drain(DRAIN_S)
+        await self._dispatcher.drain(self._ending.drain_s)
 
     async def _stop_on_signal(self, serving: anyio.CancelScope) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
-                await self._dispatcher.drain(DRAIN_S)
+                await self._dispatcher.drain(self._ending.drain_s)
                 serving.cancel()
 
     async def _order(self) -> Order:

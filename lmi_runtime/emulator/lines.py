@@ -88,6 +88,11 @@ class LineLog:
         """Lines so far, oldest first."""
         return tuple(self._lines)
 
+    @property
+    def reading(self) -> bool:
+        """False between `stop_reading` and `resume_reading`."""
+        return self._reading.is_set()
+
     def stop_reading(self) -> None:
         """Read no more: the pipes fill up, and writers block or drop."""
         self._reading.clear()

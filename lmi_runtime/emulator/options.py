@@ -26,6 +26,7 @@ class EmulatorOptions:
         timeout_s: Seconds from delivery until the caller is told `Sandbox.Timedout`.
         init_timeout_s: Seconds from `start_init` until callers that wait for the first poll are
             told `Sandbox.Timedout`; None waits for ever.
+        shutdown_grace_s: Seconds from SIGTERM to SIGKILL, where an extension has registered.
         max_concurrency: The N of `AWS_LAMBDA_MAX_CONCURRENCY`.
         enforce_max_concurrency: Refuse the N+1st invocation even when a poll waits, as the service
             does. AWS's emulator does not.
@@ -48,6 +49,7 @@ class EmulatorOptions:
     memory_mb: int = 3008
     timeout_s: float = 300.0
     init_timeout_s: float | None = None
+    shutdown_grace_s: float = 0.6
     max_concurrency: int = 8
     enforce_max_concurrency: bool = False
     throttle_status: int = 400

@@ -17,9 +17,8 @@ from lmi_runtime.emulator.server import Emulator
 from lmi_runtime.emulator.telemetry import TelemetrySocket
 from lmi_runtime.emulator.variables import runtime_variables
 
-SHUTDOWN_GRACE_S = 0.6
-_KILL_WAIT_S = 5.0
-_PIPE_WAIT_S = 0.5
+_KILL_WAIT_S = 10.0
+_PIPE_WAIT_S = 5.0
 _FIRST_RESTART_DELAY_S = 0.1
 _LONGEST_RESTART_DELAY_S = 5.0
 
@@ -151,7 +150,7 @@ class LocalEnvironment:
     async def stop(self) -> None:
         """
         Shut down in AWS's order: abort what runs, then SIGKILL; if an extension has registered,
-        SIGTERM and 600 ms before it. Idempotent.
+        SIGTERM and a time of grace before it. Idempotent.
         """
         if self._stopping:
             return
@@ -161,7 +160,7 @@ class LocalEnvironment:
             if self.emulator.extensions_registered and self.returncode is None:
                 self._signal_group(signal.SIGTERM)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SHUTDOWN_GRACE_S):
+                    async with asyncio.timeout(self.emulator.options.shutdown_grace_s):
                         await self.wait_exited()
         finally:
             self._signal_group(signal.SIGKILL)
@@ -236,9 +235,9 @@ class LocalEnvironment:
             await gone
             if not self._stopping:
                 self.emulator.runtime_exited()
-            # Whoever has inherited the pipes is dead too, so their end is near; a reader that
-            # was told to stop never gets there.
-            await asyncio.wait(followers, timeout=_PIPE_WAIT_S)
+            # Whoever has inherited the pipes is dead too, so their end is near, unless somebody
+            # has left the group, or reading has stopped.
+            await asyncio.wait(followers, timeout=_PIPE_WAIT_S if self.log.reading else 0)
             return was_ready
         finally:
             for task in (*followers, closed):

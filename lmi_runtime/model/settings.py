@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -11,6 +12,9 @@ from typing import Literal
 from lmi_runtime.errors import ConfigurationError, InvalidConcurrency, UnsupportedMode
 
 __all__ = ["LogFormat", "Mode", "Settings", "backend_from", "is_made_safe"]
+
+# The platform kills 600 ms after its signal.
+_SHUTDOWN_S = 0.45
 
 
 class Mode(enum.Enum):
@@ -56,6 +60,7 @@ class Settings:
         memory_mb: Memory of the execution environment in MiB, or None.
         backend: ``asyncio`` or ``trio``.
         use_uvloop: True or False as asked; None uses it when installed.
+        shutdown_s: Seconds from the platform's signal until this environment has to be gone.
         make_safe: Whether libraries that keep state for the whole process are changed to keep it
             for each request.
     """
@@ -72,6 +77,7 @@ class Settings:
     memory_mb: int | None = None
     backend: str = "asyncio"
     use_uvloop: bool | None = None
+    shutdown_s: float = _SHUTDOWN_S
     make_safe: bool = True
 
     @classmethod
@@ -114,6 +120,7 @@ class Settings:
             memory_mb=_count(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE"),
             backend=backend_from(environ),
             use_uvloop=_flag(environ, "LMI_UVLOOP"),
+            shutdown_s=_seconds(environ, "LMI_SHUTDOWN_S", _SHUTDOWN_S),
             make_safe=is_made_safe(environ),
         )
 
@@ -128,6 +135,19 @@ def _count(environ: Mapping[str, str], name: str) -> int | None:
         value = 0
     if value < 1:
         raise InvalidConcurrency(f"{name}={text!r} is not a whole number of at least 1.")
+    return value
+
+
+def _seconds(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < math.inf:
+        raise ConfigurationError(f"{name}={text!r} is not a number of seconds above 0.")
     return value
 
 

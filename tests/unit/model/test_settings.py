@@ -35,6 +35,7 @@ def test_everything_is_read() -> None:
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "4096",
             "LMI_BACKEND": "trio",
             "LMI_UVLOOP": "off",
+            "LMI_SHUTDOWN_S": "1.8",
         },
         cwd="/elsewhere",
     )
@@ -52,6 +53,7 @@ def test_everything_is_read() -> None:
         memory_mb=4096,
         backend="trio",
         use_uvloop=False,
+        shutdown_s=1.8,
     )
 
 
@@ -104,6 +106,12 @@ def test_a_count_is_a_number_or_an_error_or_absent(text: str) -> None:
         count = read(AWS_LAMBDA_MAX_CONCURRENCY=text).max_concurrency
         assert (count is None) == (text.strip() == "")
     assert count is None or count >= 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "nan", "inf"])
+def test_a_time_that_is_none_is_an_error_that_names_it(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^LMI_SHUTDOWN_S='{text}' is not a number"):
+        read(LMI_SHUTDOWN_S=text)
 
 
 # ---- logs
