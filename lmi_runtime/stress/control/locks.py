@@ -40,7 +40,7 @@ _QUIET = frozenset({"threading", "queue", "concurrent.futures._base", "concurren
 
 _QUIET_OR_LOOPS = _QUIET | {"asyncio.base_events", "asyncio.events", "logging", "sched"}
 
-_PATIENCE_S = 2.0
+_PATIENCE_S = 10.0
 """Real seconds the exploring thread waits for a lock: other threads may hold it for a moment."""
 
 _numbers = itertools.count(1)

@@ -21,6 +21,7 @@ from lmi_runtime.stress.control.raw import get_ident
 from lmi_runtime.stress.control.recorder import Recorder
 from lmi_runtime.stress.control.timing import Timing
 from lmi_runtime.stress.control.turns import by_actor
+from lmi_runtime.stress.control.watchdog import LOOK_PAUSE_S
 from lmi_runtime.stress.model import Deviation, DeviationKind
 from lmi_runtime.stress.program import Chooser, Complaint, RunOptions
 
@@ -68,6 +69,7 @@ class Scheduler(Timing):
         self.decisions: list[tuple[DeviationKind, int, int, tuple[int, ...], int, int]] = []
         self.clean = True
         self.progress = 0
+        self.pauses = 0  # made for threads outside: signs of life, and nothing else
         self.polls = 0
         self.deadlock: Complaint | None = None
         self.thread_errors: list[tuple[Actor, BaseException]] = []
@@ -303,7 +305,7 @@ class Scheduler(Timing):
         if first is None:
             return
         self._hand_to(first)
-        while not self.finished.acquire(timeout=0.05):
+        while not self.finished.acquire(timeout=LOOK_PAUSE_S):
             if watch(self):
                 return
 

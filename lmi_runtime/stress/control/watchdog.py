@@ -14,13 +14,16 @@ from lmi_runtime.stress.control.actors import Actor
 if TYPE_CHECKING:
     from lmi_runtime.stress.control.scheduler import Scheduler
 
-__all__ = ["Watchdog"]
+__all__ = ["LOOK_PAUSE_S", "Watchdog"]
 
-_GRACE_S = 0.2
-"""How long a run that was told to end may take until somebody else in it counts as lost, too."""
+LOOK_PAUSE_S = 0.05
+"""Real seconds between two looks at a run."""
+
+_GRACE_LOOKS = 10
+"""So many looks a run that was told to end may take until somebody in it counts as lost, too."""
 
 _LOOK_S = 0.06
-"""So much counts between two looks at most, little more than a look's pause: if it took longer,
+"""So much counts between two looks at most, little more than `LOOK_PAUSE_S`: if it took longer,
 the machine stood still, or had others to serve, and so had little time for those who run."""
 
 _LONG = 5
@@ -58,7 +61,7 @@ class Watchdog:
 
     def __call__(self, run: Scheduler) -> bool:
         """Look; True when the run was given up."""
-        steps = run.points + run.progress + len(run.decisions)
+        steps = run.points + run.progress + run.pauses + len(run.decisions)
         now = raw.monotonic()
         passed_s, self._looked = min(now - self._looked, _LOOK_S), now
         self._still_s = self._still_s + passed_s if steps == self._steps else 0.0
@@ -100,7 +103,7 @@ class Watchdog:
         run.aborting = True
         while True:
             actor = run.running
-            if actor is None or run.finished.acquire(timeout=_GRACE_S):
+            if actor is None or _ends_soon(run):
                 return
             if run.running is not actor:
                 continue
@@ -114,6 +117,11 @@ class Watchdog:
             f"{actor.name} {why}: {_where(actor, self._wants)}. It waits for something outside, or "
             "computes for very long; its thread goes on until it comes back, and ends then."
         )
+
+
+def _ends_soon(run: Scheduler) -> bool:
+    """Counted in looks, not in seconds: nobody can end while the machine stands still."""
+    return any(run.finished.acquire(timeout=LOOK_PAUSE_S) for _ in range(_GRACE_LOOKS))
 
 
 def _where(actor: Actor, wants: Callable[[CodeType], bool]) -> str:

@@ -13,6 +13,7 @@ from lmi_runtime.stress.model import Schedule
 from lmi_runtime.stress.program import Execution, RunOptions
 from lmi_runtime.stress.search import SearchResult, SearchSettings
 from lmi_runtime.stress.search.chooser import Scripted
+from tests.unit.stress.budgets import AMPLE_S
 
 __all__ = ["State", "program", "run_once", "search_all"]
 
@@ -57,7 +58,7 @@ def search_all(
 ) -> SearchResult:
     """Every schedule up to `bound`, or until something is found."""
     settings = SearchSettings(
-        budget_s=30.0,
+        budget_s=AMPLE_S,
         max_schedules=schedules,
         max_bound=bound,
         stop_at="any",

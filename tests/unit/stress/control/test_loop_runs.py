@@ -24,10 +24,9 @@ def _count() -> Any:
 
 
 def _add(state: Any) -> None:
-    state.n += 1
     seen = state.n
     state.log.append(seen)
-    state.n = seen
+    state.n = seen + 1
 
 
 def _add_locked(state: Any) -> None:
@@ -63,7 +62,7 @@ def test_that_tasks_and_threads_race_in_one_run() -> None:
 
 
 def test_that_a_lock_orders_tasks_and_threads() -> None:
-    result = search_all(_mixed(_add_locked), _three, _count, bound=1)
+    result = search_all(_mixed(_add_locked), _three, _count, bound=1, schedules=400)
     assert not result.found
     assert not result.coverage.uncontrolled
     assert result.coverage.bound == 1
@@ -86,7 +85,9 @@ def test_that_executors_and_other_threads_reach_the_loop() -> None:
 
         return [serve, call]
 
-    result = search_all(calls, lambda s: {"executor", "soon"} <= {*s.log}, _count, bound=1)
+    result = search_all(
+        calls, lambda s: {"executor", "soon"} <= {*s.log}, _count, bound=1, schedules=200
+    )
     assert [found.finding.sentence for found in result.found] == []
     assert not result.coverage.uncontrolled
 

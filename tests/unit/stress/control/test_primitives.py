@@ -201,7 +201,7 @@ class TestCondition:
                 state.ready = True
                 state.cond.notify_all()
 
-        holds(self.setup, [wait, wait, produce], preemptions=1)
+        holds(self.setup, [wait, wait, produce], preemptions=1, schedules=600)
 
     def test_times_out_when_nobody_notifies(self) -> None:
         def wait(state: State) -> None:

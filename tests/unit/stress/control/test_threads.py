@@ -147,7 +147,7 @@ class TestPool:
                 assert list(pool.map(str, [1, 2])) == ["1", "2"]
                 assert pool.submit(int, "3").result(timeout=10) == 3
 
-        holds(counter, [parent], preemptions=1, schedules=1500)
+        holds(counter, [parent], preemptions=1, schedules=400)
 
     def test_two_workers_race(self) -> None:
         def parent(state: Any) -> None:
@@ -210,9 +210,8 @@ class TestTime:
                 pytest.approx(3600)
             ] * 3
 
-        begin = time.monotonic()
+        # Each of its runs would take an hour.
         holds(counter, [sleep, nothing], preemptions=1)
-        assert time.monotonic() - begin < 60
 
     def test_a_sleeper_is_late_for_nobody(self) -> None:
         def late(state: Any) -> None:
@@ -245,7 +244,7 @@ class TestOwnedByOneThread:
             state.lock.release()
             assert LOCAL.value == threading.get_ident()
 
-        holds(lambda: counter(lock=threading.Lock()), [use, use])
+        holds(lambda: counter(lock=threading.Lock()), [use, use], preemptions=1)
 
     def test_context_variables_are_each_threads(self) -> None:
         def use(state: Any) -> None:

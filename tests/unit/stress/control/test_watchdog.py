@@ -17,9 +17,11 @@ import pytest
 
 from lmi_runtime.stress.control import controlled, raw
 from lmi_runtime.stress.control.watchdog import Watchdog
+from tests.support.patience import PATIENCE_S
 from tests.unit.stress.control.tries import fails, holds, run
 
-PATIENCE_S = 0.2
+SHORT_S = 0.2
+"""The watchdog's patience."""
 
 
 def nothing(state: Any) -> None:
@@ -41,7 +43,7 @@ def gone(names: set[str]) -> bool:
 def settled(condition: Callable[[], bool]) -> bool:
     """Real threads need a moment of real time."""
     pause = threading.Event()
-    return any(condition() or pause.wait(0.01) for _ in range(1_000))
+    return any(condition() or pause.wait(0.01) for _ in range(int(PATIENCE_S / 0.01)))
 
 
 def test_reading_from_a_pipe(pipe: tuple[int, int]) -> None:
@@ -51,7 +53,7 @@ def test_reading_from_a_pipe(pipe: tuple[int, int]) -> None:
         os.read(pipe[0], 1)
         after.append("the thread went on")
 
-    execution = run(lambda: None, [reads, nothing], watchdog_s=PATIENCE_S)
+    execution = run(lambda: None, [reads, nothing], watchdog_s=SHORT_S)
     (sentence,) = execution.uncontrolled
     assert "reads has given no sign of life for 0.2 s" in sentence
     assert f"{__file__}:" in sentence
@@ -68,9 +70,7 @@ def test_reading_from_a_pipe(pipe: tuple[int, int]) -> None:
 def test_receiving_from_a_socket() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        execution = run(
-            lambda: None, [lambda state: theirs.recv(1), nothing], watchdog_s=PATIENCE_S
-        )
+        execution = run(lambda: None, [lambda state: theirs.recv(1), nothing], watchdog_s=SHORT_S)
         assert "theirs.recv(1)" in execution.uncontrolled[0]
         ours.send(b"x")
         assert settled(lambda: gone({"<lambda>"}))
@@ -83,7 +83,7 @@ def test_waiting_for_a_process() -> None:
         process.wait()
 
     try:
-        execution = run(lambda: None, [waits, nothing], watchdog_s=PATIENCE_S)
+        execution = run(lambda: None, [waits, nothing], watchdog_s=SHORT_S)
         assert "`process.wait()`, inside" in execution.uncontrolled[0]
         assert "subprocess.py:" in execution.uncontrolled[0]
     finally:
@@ -99,7 +99,7 @@ def test_a_lock_that_is_not_under_control() -> None:
         with lock:
             pass
 
-    execution = run(lambda: None, [takes, nothing], watchdog_s=PATIENCE_S)
+    execution = run(lambda: None, [takes, nothing], watchdog_s=SHORT_S)
     assert "`with lock:`" in execution.uncontrolled[0]
     lock.release()
     assert settled(lambda: gone({"takes"}))
@@ -112,7 +112,7 @@ def test_others_of_that_run_do_not_stay(pipe: tuple[int, int]) -> None:
     def reads(state: Any) -> None:
         os.read(pipe[0], 1)
 
-    execution = run(lambda: threading.Event(), [waits, waits, reads, waits], watchdog_s=PATIENCE_S)
+    execution = run(lambda: threading.Event(), [waits, waits, reads, waits], watchdog_s=SHORT_S)
     assert [end.finished for end in execution.ended] == [False] * 4
     assert len(execution.uncontrolled) == 1
     assert gone({"waits"})
@@ -129,7 +129,7 @@ def test_waiting_a_little_again_and_again(pipe: tuple[int, int]) -> None:
             with state:
                 rounds.append(1)
 
-    execution = run(threading.Lock, [polls, nothing], watchdog_s=PATIENCE_S)
+    execution = run(threading.Lock, [polls, nothing], watchdog_s=SHORT_S)
     (sentence,) = execution.uncontrolled
     assert sentence.startswith("polls keeps the run waiting: it took only ")
     assert "`while not select.select(" in sentence
@@ -148,7 +148,7 @@ class Looks:
         monkeypatch.setattr(raw, "process_time", lambda: self.cpu_s)
         self._watch = Watchdog(2.0, lambda _: True)
         # Nobody runs: whom it would name is not of interest here.
-        self._run: Any = SimpleNamespace(points=0, progress=0, decisions=[], running=None)
+        self._run: Any = SimpleNamespace(points=0, progress=0, pauses=0, decisions=[], running=None)
 
     def until_given_up(self, *, step_every_s: float, cpu: float, most_s: float = 300.0) -> float:
         """Real seconds until it gives the run up; infinite if it does not."""
@@ -227,9 +227,7 @@ class TestThreadsOutside:
             stop, waits = threading.Event(), threading.Event()
             thread = threading.Thread(target=stop.wait, name="outsider")
             thread.start()
-            execution = run(
-                lambda: None, [lambda state: waits.wait(), nothing], watchdog_s=PATIENCE_S
-            )
+            execution = run(lambda: None, [lambda state: waits.wait(), nothing], watchdog_s=SHORT_S)
             stop.set()
             thread.join()
         assert "could come from outsider, outside the run" in execution.uncontrolled[0]

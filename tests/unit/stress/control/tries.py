@@ -11,6 +11,7 @@ from lmi_runtime.stress.control import execute
 from lmi_runtime.stress.model import Finding, Granularity, Report, Schedule, Verdict
 from lmi_runtime.stress.program import Execution, RunOptions
 from lmi_runtime.stress.search.chooser import Scripted
+from tests.unit.stress.budgets import AMPLE_S
 
 Participants = Sequence[Callable[[Any], Any]]
 
@@ -29,10 +30,17 @@ def holds(
     invariant: Callable[[Any], Any] | None = None,
     *,
     preemptions: int = 2,
-    schedules: int = 700,
+    schedules: int = 300,
 ) -> Report:
     """Nothing fails under any schedule with so many preemptions, and all of them were tried."""
-    report = explore(setup, participants, invariant, preemptions=preemptions, schedules=schedules)
+    report = explore(
+        setup,
+        participants,
+        invariant,
+        preemptions=preemptions,
+        schedules=schedules,
+        budget_s=AMPLE_S,
+    )
     assert report.verdict is Verdict.PASSED, told(report)
     assert not report.findings, told(report)
     assert report.coverage.bound >= preemptions, told(report)
@@ -48,7 +56,7 @@ def fails(
     schedules: int = 2000,
 ) -> Finding:
     """A schedule is found under which the program fails, and it fails again when replayed."""
-    report = explore(setup, participants, invariant, schedules=schedules)
+    report = explore(setup, participants, invariant, schedules=schedules, budget_s=AMPLE_S)
     assert report.findings, told(report)
     finding = report.findings[0]
     assert finding.oracle == oracle, told(report)

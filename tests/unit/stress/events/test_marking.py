@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmi_runtime.stress import events
@@ -31,7 +31,7 @@ JSON = st.recursive(
 
 def first(strategy: st.SearchStrategy[Any], **_: Any) -> Any:
     """Any event of it will do."""
-    from hypothesis import Phase, find, settings
+    from hypothesis import Phase, find
 
     return find(strategy, lambda _: True, settings=settings(database=None, phases=[Phase.generate]))
 
@@ -279,6 +279,7 @@ def test_documents_keep_their_shape(event: Any, level: int) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
+@settings(max_examples=settings().max_examples // 5)
 @given(data=st.data())
 def test_an_events_own_tokens_are_seen_by_others_and_not_by_itself(
     name: str, data: st.DataObject

@@ -33,8 +33,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "dynamodb": models.DynamoDBStreamModel,
     "kafka": models.KafkaMskEventModel,
 }
-# Each of these runs for every source.
-few = settings(max_examples=40)
+few = settings(max_examples=settings().max_examples // 5)  # of each source
 every_source = pytest.mark.parametrize("name", SOURCES)
 quick = settings(database=None, max_examples=2_000, suppress_health_check=list(HealthCheck))
 
@@ -161,8 +160,7 @@ def test_the_simplest_of_the_rest() -> None:
 def test_a_failure_shrinks_to_the_one_thing_it_needs() -> None:
     """Ids are no choices of Hypothesis, so they do not get in the way."""
     event = find(
-        events.sqs(), lambda e: any("b" in r["messageAttributes"] for r in e["Records"]),
-        settings=quick,
+        events.sqs(), lambda e: any(r["messageAttributes"] for r in e["Records"]), settings=quick
     )  # fmt: skip
 
     (record,) = event["Records"]

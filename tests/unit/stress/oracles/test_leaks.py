@@ -12,6 +12,7 @@ import pytest
 
 from lmi_runtime.stress.oracles.leaks import Holdings, growing, grown, hold, leaked, left_files
 from lmi_runtime.stress.world import canonical, sizes
+from tests.support.patience import PATIENCE_S
 
 
 def test_a_list_that_is_appended_to_grows() -> None:
@@ -83,11 +84,11 @@ def test_what_the_process_holds_is_read(tmp_path: Path) -> None:
 
     def live() -> None:
         ready.set()
-        stop.wait(10)
+        stop.wait(PATIENCE_S)
 
     thread = threading.Thread(target=live, name="left running")
     thread.start()
-    ready.wait(10)
+    assert ready.wait(PATIENCE_S)
     descriptor = os.open(tmp_path / "left-open", os.O_CREAT | os.O_WRONLY)
     try:
         after = hold(context=context, leases={"pool": lambda: 3})

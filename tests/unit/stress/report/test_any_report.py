@@ -33,7 +33,7 @@ from lmi_runtime.stress.report.story import Gap, Row, tell
 from tests.support.stress_reports import HOSTILE_TEXT
 
 FEWER = settings(
-    max_examples=max(settings().max_examples * 3 // 10, 1),
+    max_examples=settings().max_examples // 5,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
 """Whole reports take long to draw, and minutes to shrink."""

@@ -13,6 +13,7 @@ from lmi_runtime.stress.program import Chooser, Execution, RunOptions
 from lmi_runtime.stress.search import SearchSettings, search
 from lmi_runtime.stress.search import frontier as frontier_module
 from lmi_runtime.stress.search.minimise import cost
+from tests.unit.stress.budgets import AMPLE_S
 from tests.unit.stress.search.toy import Engine, Toy
 from tests.unit.stress.search.toy_programs import FREE, free_only, increments, philosophers, steps
 
@@ -73,7 +74,11 @@ def test_forced_choices_are_free_and_complete() -> None:
 
 def test_an_event_loop_has_every_order_of_its_tasks() -> None:
     engine = Engine()
-    result = search(Toy([steps(1)] * 3, is_loop=True), engine, SearchSettings(max_schedules=10_000))
+    result = search(
+        Toy([steps(1)] * 3, is_loop=True),
+        engine,
+        SearchSettings(budget_s=AMPLE_S, max_schedules=10_000),
+    )
     in_order = engine.runs - result.coverage.searches["burst"]
     assert in_order < len(set(engine.orders)) == 90
     assert result.coverage.stopped_by == "exhausted"
@@ -81,7 +86,7 @@ def test_an_event_loop_has_every_order_of_its_tasks() -> None:
 
 def test_without_threads_one_granularity_stands_for_both() -> None:
     engine = Engine()
-    result = search(Toy([steps(1)] * 2, is_loop=True), engine, SearchSettings())
+    result = search(Toy([steps(1)] * 2, is_loop=True), engine, SearchSettings(budget_s=AMPLE_S))
     assert {each.granularity for each in engine.options} == {Granularity.GIL}
     assert result.coverage.bounds[Granularity.GIL] >= 2
     assert result.coverage.bounds[Granularity.FREE_THREADED] >= 2
@@ -98,9 +103,9 @@ def test_granularities_part_when_a_later_run_meets_a_second_thread() -> None:
         return execution
 
     toy = Toy([steps(1)] * 2, is_loop=True)
-    search(toy, starts_a_thread_when_disturbed, SearchSettings())
+    search(toy, starts_a_thread_when_disturbed, SearchSettings(budget_s=AMPLE_S))
     alone = Engine()
-    search(toy, alone, SearchSettings())
+    search(toy, alone, SearchSettings(budget_s=AMPLE_S))
 
     tried = {each.granularity for each in engine.options}
     assert tried == {Granularity.GIL, Granularity.FREE_THREADED}
@@ -109,7 +114,7 @@ def test_granularities_part_when_a_later_run_meets_a_second_thread() -> None:
 
 def test_granularities_take_turns_bound_by_bound() -> None:
     engine = Engine()
-    search(Toy([steps(2, "call read v")] * 2), engine, SearchSettings())
+    search(Toy([steps(2, "call read v")] * 2), engine, SearchSettings(budget_s=AMPLE_S))
     levels = [
         (cost(schedule), options.granularity)
         for schedule, options in zip(engine.schedules, engine.options, strict=True)
@@ -155,6 +160,6 @@ def test_what_does_not_fit_into_memory_is_not_claimed(monkeypatch: pytest.Monkey
 
 def test_one_participant_has_one_schedule() -> None:
     engine = Engine()
-    result = search(Toy([steps(5)]), engine, SearchSettings(granularities=FREE))
+    result = search(Toy([steps(5)]), engine, SearchSettings(budget_s=AMPLE_S, granularities=FREE))
     assert engine.runs == 1
     assert result.coverage.bound == 2

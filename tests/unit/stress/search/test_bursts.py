@@ -6,6 +6,7 @@ from lmi_runtime.stress.model import Deviation
 from lmi_runtime.stress.program import Decision, Execution, Touched
 from lmi_runtime.stress.search import SearchSettings, search
 from lmi_runtime.stress.search.bursts import Burst, Order, bursts
+from tests.unit.stress.budgets import AMPLE_S
 from tests.unit.stress.search.toy import Body, Engine, State, Toy
 
 A, B, TIMERS, CALLBACKS = 2, 3, -1, -2
@@ -87,7 +88,7 @@ def test_what_needs_many_deviations_is_found_at_once_and_left_with_those_it_need
         state["open"] = False
 
     toy = Toy([quick, slow], lambda state: "x" if state.get("wrong") else None, is_loop=True)
-    result = search(toy, Engine(), SearchSettings())
+    result = search(toy, Engine(), SearchSettings(budget_s=AMPLE_S))
 
     (found,) = result.found
     assert (found.search, found.after <= 10) == ("burst", True)

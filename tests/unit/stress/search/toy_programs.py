@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from lmi_runtime.stress.model import Granularity
 from lmi_runtime.stress.search import SearchSettings
+from tests.unit.stress.budgets import AMPLE_S
 from tests.unit.stress.search.toy import Body, State, Toy
 
 FREE = (Granularity.FREE_THREADED,)
@@ -22,7 +23,9 @@ def steps(number: int, what: str = "read v") -> Callable[[State], Body]:
 
 
 def free_only(max_schedules: int = 10_000, max_bound: int = 2) -> SearchSettings:
-    return SearchSettings(granularities=FREE, max_schedules=max_schedules, max_bound=max_bound)
+    return SearchSettings(
+        budget_s=AMPLE_S, granularities=FREE, max_schedules=max_schedules, max_bound=max_bound
+    )
 
 
 def increments(prefix: str = "", number: int = 2) -> Toy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +17,7 @@ from lmi_runtime.stress.program import RunOptions
 from lmi_runtime.stress.search import Replay, SearchSettings, decode
 from lmi_runtime.stress.subject import Answer, Delivery, Stage, Subject, search_handler
 from lmi_runtime.stress.subject.survey import Survey
+from tests.unit.stress.budgets import AMPLE_S
 
 _numbers = itertools.count()
 
@@ -135,7 +137,7 @@ _RACY = (
     "import threading\nL = threading.Lock()\nCOUNT = {'n': 0}\n"
     "def handler(event):\n    n = COUNT['n']\n    with L: pass\n    COUNT['n'] = n + 1\n"
 )
-_SMALL = SearchSettings(budget_s=20.0, max_schedules=60)
+_SMALL = SearchSettings(budget_s=AMPLE_S, max_schedules=60)
 
 
 def _search(made: tuple[Subject, Stage], settings: SearchSettings, many: int = 2) -> Answer:
@@ -151,20 +153,20 @@ def test_a_race_is_found_with_two_and_its_token_finds_it_again(make: Make) -> No
     name, _, level = replay.subject.rpartition("#")
     assert name == made[0].name
     assert level in {"0", "1", "2"}
-    again = _search(made, SearchSettings(first=(replay,), granularities=(replay.granularity,)))
+    again = _search(made, replace(_SMALL, first=(replay,), granularities=(replay.granularity,)))
     assert again.result.findings[0].sentence == finding.sentence
 
 
 def test_a_token_that_fails_no_more_is_told_of(make: Make) -> None:
     made = make("def handler(event): return event\n")
     replay = Replay(f"{made[0].name}#0", Granularity.GIL, events=({}, {}))
-    answer = _search(made, SearchSettings(first=(replay,)))
+    answer = _search(made, replace(_SMALL, first=(replay,)))
     assert answer.result.findings == ()
     assert any("does not fail any more" in each for each in answer.result.notes)
 
 
 def test_a_budget_that_is_spent_on_one_invocation_claims_nothing(make: Make) -> None:
-    answer = _search(make(_RACY), SearchSettings(max_schedules=1))
+    answer = _search(make(_RACY), replace(_SMALL, max_schedules=1))
     assert answer.result.findings == ()
     assert answer.result.coverage.bound == -1
 

@@ -7,12 +7,13 @@ import threading
 import pytest
 
 from lmi_runtime.stress.tools import LyingLock
+from tests.support.patience import PATIENCE_S
 
 
 def in_a_thread(body: object) -> None:
     thread = threading.Thread(target=body, daemon=True)  # type: ignore[arg-type]
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 

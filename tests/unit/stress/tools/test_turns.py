@@ -10,6 +10,7 @@ import anyio.to_thread
 import pytest
 
 from lmi_runtime.stress.tools import Sequencer, TurnNeverCame
+from tests.support.patience import PATIENCE_S
 
 
 def in_threads(*bodies: Callable[[], None]) -> None:
@@ -17,7 +18,7 @@ def in_threads(*bodies: Callable[[], None]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
