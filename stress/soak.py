@@ -74,6 +74,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--uvloop", action=argparse.BooleanOptionalAction, default=True, help="the event loop"
     )
+    parser.add_argument(
+        "--timeout", type=float, default=2.0, metavar="SECONDS", help="the function's time-out"
+    )
+    parser.add_argument("--readings", type=int, default=10, help="of what may not grow")
     parser.add_argument("--json", metavar="FILE", help="write the whole report to FILE")
     return parser.parse_args(argv)
 
@@ -90,6 +94,8 @@ async def _soak_all(arguments: argparse.Namespace) -> list[Soaked]:
                 workers=arguments.workers,
                 seed=arguments.seed,
                 rss_tolerance=arguments.rss_tolerance,
+                timeout_s=arguments.timeout,
+                readings=arguments.readings,
                 uvloop=arguments.uvloop,
             )
             line = bar.add_task(form, total=invocations)
@@ -103,7 +109,7 @@ def _verdict(soaked: Soaked) -> str:
     lines = [
         f"{'FAILED' if soaked.wrong else 'ok'}  {soaked.form}: {soaked.total} calls "
         f"({counts}; {soaked.gone} callers gone; {soaked.refused} attempts refused)",
-        f"    after a tenth and at the end: RSS {first.rss_bytes / 1e6:.1f} and "
+        f"    first and at the end: RSS {first.rss_bytes / 1e6:.1f} and "
         f"{last.rss_bytes / 1e6:.1f} MB, tasks {first.tasks} and {last.tasks}, "
         f"threads {first.threads} and {last.threads}, fds {first.fds} and {last.fds}",
         *(f"    {complaint}" for complaint in soaked.complaints),

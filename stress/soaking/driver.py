@@ -18,9 +18,7 @@ from tests.support.repository import REPOSITORY
 
 __all__ = ["SoakOptions", "Soaked", "soak"]
 
-TIMEOUT_S = 2.0
-_READY_TIMEOUT_S = 30.0
-_READINGS = 10
+_READY_TIMEOUT_S = 120.0
 _STRETCHES = 3
 _COMPLAINTS_KEPT = 20
 _MODES = {"task": "async", "stream": "async", "thread": "hybrid", "thread_stream": "hybrid"}
@@ -37,6 +35,8 @@ class SoakOptions:
         workers: Worker processes.
         seed: Of the dice that draw the calls.
         rss_tolerance: Share by which memory may differ at the end.
+        timeout_s: The function's time-out.
+        readings: How often in between it is read what may not grow.
         uvloop: The event loop of the runtime.
     """
 
@@ -45,6 +45,8 @@ class SoakOptions:
     workers: int
     seed: int
     rss_tolerance: float
+    timeout_s: float = 2.0
+    readings: int = 10
     uvloop: bool = True
 
 
@@ -61,7 +63,7 @@ class Soaked:
             made again.
         complaints: Everything that was wrong; the first few in words.
         wrong: How many were wrong.
-        readings: What may not grow, after each tenth.
+        readings: What may not grow, read after equal parts of the calls.
 
     Thread safety: loop thread only.
     """
@@ -98,7 +100,7 @@ async def soak(form: str, options: SoakOptions, progress: Callable[[float], None
     command = [sys.executable, "-m", "lmi_runtime", f"function.{form}", "--mode", _MODES[form]]
     environment = LocalEnvironment(
         command,
-        EmulatorOptions(timeout_s=TIMEOUT_S, max_concurrency=options.slots),
+        EmulatorOptions(timeout_s=options.timeout_s, max_concurrency=options.slots),
         env={
             "LMI_VCPUS": str(options.workers),
             "LMI_UVLOOP": "1" if options.uvloop else "0",
@@ -133,8 +135,9 @@ class _Soak:
     async def run(self) -> None:
         await self._rest()
         await self._stretch()
-        for tenth in range(1, _READINGS + 1):
-            until = self._options.invocations * tenth // _READINGS
+        readings = self._options.readings
+        for reading in range(1, readings + 1):
+            until = self._options.invocations * reading // readings
             async with asyncio.TaskGroup() as callers:
                 for _ in range(self._options.slots):
                     callers.create_task(self._caller(until))
@@ -159,7 +162,8 @@ class _Soak:
     async def _caller(self, until: int) -> None:
         while self._drawn < until:
             self._drawn += 1
-            call = draw(self._dice, self._soaked.form, self._drawn, timeout_s=TIMEOUT_S)
+            timeout_s = self._options.timeout_s
+            call = draw(self._dice, self._soaked.form, self._drawn, timeout_s=timeout_s)
             answer = await self._call(call)
             self._note(call, answer)
             self._progress(1)

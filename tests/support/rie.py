@@ -29,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from tests.support.patience import PATIENCE_S
 from tests.support.rie_binary import REPOSITORY, RieUnavailable, rie_binary
 from tests.support.rie_sandbox import (
     TASK_ROOT,
@@ -40,8 +41,6 @@ from tests.support.rie_sandbox import (
 )
 
 INVOKE_PATH = "/2015-03-31/functions/function/invocations"
-START_TIMEOUT_S = 20.0
-END_TIMEOUT_S = 10.0
 _POLL_INTERVAL_S = 0.005
 _START_ATTEMPTS = 4
 
@@ -108,7 +107,7 @@ class Rie:
         command: Sequence[str] | None,
         *,
         max_concurrency: int | None = 1,
-        timeout_s: int = 10,
+        timeout_s: int = 60,
         env: Mapping[str, str] | None = None,
         python: str = sys.executable,
     ) -> None:
@@ -151,7 +150,9 @@ class Rie:
         finally:
             shutil.rmtree(self._staging, ignore_errors=True)
 
-    def shutdown(self, signal_number: int = signal.SIGTERM, *, timeout_s: float = 10.0) -> int:
+    def shutdown(
+        self, signal_number: int = signal.SIGTERM, *, timeout_s: float = PATIENCE_S
+    ) -> int:
         """
         Signal the emulator, as the platform does to end an environment, and wait for it.
 
@@ -189,12 +190,12 @@ class Rie:
         Args:
             event: The request body, sent as it is.
             headers: Headers of the call, e.g. `X-Amzn-RequestId`.
-            timeout_s: Seconds to wait; the function's time-out and ten more unless given.
+            timeout_s: Seconds to wait; unless given, enough for the function to time out.
 
         Raises:
             OSError: No connection, or no answer in time.
         """
-        limit_s = self._timeout_s + 10.0 if timeout_s is None else timeout_s
+        limit_s = self._timeout_s + PATIENCE_S if timeout_s is None else timeout_s
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=limit_s)
         try:
             connection.request("POST", INVOKE_PATH, event, dict(headers or {}))
@@ -210,7 +211,7 @@ class Rie:
         return self._output.lines()
 
     def wait_for_log(
-        self, wanted: Callable[[str], bool] | str, *, timeout_s: float = START_TIMEOUT_S
+        self, wanted: Callable[[str], bool] | str, *, timeout_s: float = PATIENCE_S
     ) -> str:
         """
         Wait for a line that contains *wanted*, or for which it is true, and return it.
@@ -229,7 +230,7 @@ class Rie:
         """Return how many connections to the Runtime API are open now."""
         return _established(self.runtime_port)
 
-    def wait_for_connections(self, count: int, *, timeout_s: float = START_TIMEOUT_S) -> None:
+    def wait_for_connections(self, count: int, *, timeout_s: float = PATIENCE_S) -> None:
         """
         Wait until *count* connections to the Runtime API are open.
 
@@ -242,6 +243,18 @@ class Rie:
 
         if not _wait_until(enough, timeout_s):
             raise TimeoutError(f"{self.connections()} of {count} connections; {self._told()}")
+
+    def wait_for_process(self) -> None:
+        """
+        Wait until the runtime's process is there, of a runtime that stays until it is told.
+
+        The emulator listens a moment earlier, and hangs up on whoever posts an init error then.
+
+        Raises:
+            TimeoutError: There is none.
+        """
+        if not _wait_until(lambda: bool(self.pids()), PATIENCE_S):
+            raise TimeoutError(f"no process was started; {self._told()}")
 
     # ------------------------------------------------------------------ inside
 
@@ -275,7 +288,7 @@ class Rie:
             self.port, self.runtime_port = _free_ports()
             self._spawn(self._script(rie_binary()))
             try:
-                if _wait_until(self._answers_or_ended, START_TIMEOUT_S) and self._alive():
+                if _wait_until(self._answers_or_ended, PATIENCE_S) and self._alive():
                     return
             except BaseException:
                 self._reap()
@@ -298,7 +311,7 @@ class Rie:
         )
         self._output = _Output(self._process)
         self._namespace = _own_namespace()  # until unshare has left it
-        left = _wait_until(lambda: self._look_for_namespace() or not self._alive(), START_TIMEOUT_S)
+        left = _wait_until(lambda: self._look_for_namespace() or not self._alive(), PATIENCE_S)
         if not left:
             self._reap()
             raise RuntimeError(f"unshare did not leave our namespace; {self._told()}")
@@ -329,7 +342,7 @@ class Rie:
             self._process.kill()
         self._process.wait()
         if self._hold is not None:
-            ended = _wait_until(lambda: not _kill_all(self._namespace), END_TIMEOUT_S)
+            ended = _wait_until(lambda: not _kill_all(self._namespace), PATIENCE_S)
             if not ended:
                 raise RuntimeError(f"processes that cannot be killed: {_pids_in(self._namespace)}")
             os.close(self._hold)
@@ -372,7 +385,7 @@ class _Output:
 
     def close(self) -> None:
         """Wait for the end of the pipe. The caller has killed all of its writers."""
-        self._reader.join(END_TIMEOUT_S)
+        self._reader.join(PATIENCE_S)
         if self._reader.is_alive():
             raise RuntimeError("a process of the emulator still holds its output")
 
@@ -451,7 +464,7 @@ def _bind_any(sock: socket.socket, dice: random.Random) -> int:
 
 def _accepts(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S).close()
     except OSError:
         return False
     return True

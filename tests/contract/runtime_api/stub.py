@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import BinaryIO
 
+from tests.support.patience import PATIENCE_S
+
 __all__ = ["Act", "End", "Request", "StubServer", "answer", "error", "event"]
 
 ACCEPTED = b'{"status":"OK"}\n'
@@ -143,10 +145,10 @@ class StubServer:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._acceptor.join(5)
+        self._acceptor.join(PATIENCE_S)
         self.hang_up()
         for thread in self._threads:
-            thread.join(5)
+            thread.join(PATIENCE_S)
         for open_socket in self._sockets:
             open_socket.close()
         assert not any(thread.is_alive() for thread in [self._acceptor, *self._threads])
@@ -179,7 +181,7 @@ class StubServer:
             act = self._acts.popleft() if self._acts else Act(end=End.CLOSE)
         self.arrived.put(request)
         if act.before is not None:
-            act.before.wait(5)
+            act.before.wait(PATIENCE_S)
         if act.read_body:
             _read_body(stream, request)
         connection.sendall(act.data)
@@ -190,7 +192,7 @@ class StubServer:
         if act.end in (End.CLOSE, End.RESET):
             return False
         if act.after is not None:
-            act.after.wait(5)
+            act.after.wait(PATIENCE_S)
         if not act.read_body:
             _read_body(stream, request)
         if act.end is not End.KEEP:

@@ -11,6 +11,7 @@ from lmi_runtime.errors import ConfigurationError, RuntimeApiError
 from lmi_runtime.model import Failure, PostVerdict
 from lmi_runtime.rapi import BlockingRuntimeApi
 from tests.contract.runtime_api.stub import ACCEPTED, Act, End, StubServer, answer, error
+from tests.support.patience import PATIENCE_S
 
 OK = answer(202, ACCEPTED)
 EXIT = Failure("Runtime.ExitError", "ExitError", "The worker exited.")
@@ -108,11 +109,11 @@ def test_an_extension_registers_and_polls() -> None:
         assert extension_id == "e-1"
         with api.open_event_poll(extension_id) as poll:
             for _ in range(2):
-                server.arrived.get(timeout=5)
+                server.arrived.get(timeout=PATIENCE_S)
             assert not poll.getblocking()
             assert select.select([poll], [], [], 0)[0] == []
             server.hang_up()
-            assert select.select([poll], [], [], 5)[0] == [poll]
+            assert select.select([poll], [], [], PATIENCE_S)[0] == [poll]
 
     register, events = server.requests
     assert register.headers["lambda-extension-name"] == "lmi"

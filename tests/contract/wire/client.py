@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-ANSWER_TIMEOUT_S = 20.0
+from tests.support.patience import PATIENCE_S
+
 INVOKE = "/2015-03-31/functions/function/invocations"
 NEXT = "/2018-06-01/runtime/invocation/next"
 
@@ -38,7 +39,7 @@ class Connection:
     """One TCP connection to one of the two servers."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self._socket = socket.create_connection(address, ANSWER_TIMEOUT_S)
+        self._socket = socket.create_connection(address, PATIENCE_S)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> Self:
@@ -110,7 +111,7 @@ class Connection:
 
 def wait_readable(*connections: Connection) -> list[Connection]:
     """Wait until one of *connections* has something to read, or its end."""
-    readable, _, _ = select.select(connections, [], [], ANSWER_TIMEOUT_S)
+    readable, _, _ = select.select(connections, [], [], PATIENCE_S)
     assert readable, "nothing arrived in time"
     return readable
 

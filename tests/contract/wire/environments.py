@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from lmi_runtime.emulator import Clock, Emulator, EmulatorOptions, LocalEnvironment
-from tests.contract.wire.client import ANSWER_TIMEOUT_S, Wire
+from tests.contract.wire.client import Wire
+from tests.support.patience import PATIENCE_S
 from tests.support.rie import Rie
 
 
@@ -22,7 +23,7 @@ class Start(Protocol):
     def __call__(
         self,
         *,
-        timeout_s: int = 10,
+        timeout_s: int = 60,
         max_concurrency: int = 4,
         program: str | None = None,
     ) -> Wire:
@@ -69,10 +70,10 @@ class EmbeddedWire(Wire):
     ) -> None:
         self.close_connections()
         if self._shutdown is not None:
-            self._shutdown.result(ANSWER_TIMEOUT_S)
+            self._shutdown.result(PATIENCE_S)
         self._on_loop(self._stack.aclose())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(ANSWER_TIMEOUT_S)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         self._loop.close()
 
@@ -94,7 +95,7 @@ class EmbeddedWire(Wire):
         self._emulator.expire()
 
     def _on_loop(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(ANSWER_TIMEOUT_S)
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
 
 class RieWire(Wire):
@@ -107,6 +108,7 @@ class RieWire(Wire):
 
     def __enter__(self) -> Self:
         self._rie.__enter__()
+        self._rie.wait_for_process()
         self.runtime = split_address(self._rie.runtime_api)
         self.callers = split_address(self._rie.invoke_api)
         return self
@@ -120,7 +122,7 @@ class RieWire(Wire):
         self.close_connections()
         self._rie.__exit__(kind, error, trace)
         if self._ending is not None:
-            self._ending.join(ANSWER_TIMEOUT_S)
+            self._ending.join(PATIENCE_S)
 
     def let_time_out(self) -> None:
         """Nothing to do: the callers' answers are the signal that the time has passed."""
@@ -134,7 +136,7 @@ def embedded(new_loop: Callable[[], Any]) -> Callable[..., EmbeddedWire]:
     """A `Start` for our emulator."""
 
     def start(
-        *, timeout_s: int = 10, max_concurrency: int = 4, program: str | None = None
+        *, timeout_s: int = 60, max_concurrency: int = 4, program: str | None = None
     ) -> EmbeddedWire:
         options = EmulatorOptions(
             timeout_s=timeout_s,
@@ -148,7 +150,7 @@ def embedded(new_loop: Callable[[], Any]) -> Callable[..., EmbeddedWire]:
 
 
 def start_rie(
-    *, timeout_s: int = 10, max_concurrency: int = 4, program: str | None = None
+    *, timeout_s: int = 60, max_concurrency: int = 4, program: str | None = None
 ) -> RieWire:
     """A `Start` for AWS's emulator."""
     command: Sequence[str] | None = None if program is None else ["main.py"]

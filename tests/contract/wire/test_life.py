@@ -11,6 +11,7 @@ import pytest
 
 from tests.contract.wire.client import NEXT, Connection, Response, Wire, post_path
 from tests.contract.wire.environments import Start
+from tests.support.patience import PATIENCE_S
 
 INIT_ERROR = "/2018-06-01/runtime/init/error"
 REGISTER = "/2020-01-01/extension/register"
@@ -230,7 +231,7 @@ def in_grace(start: Start, flag: Path) -> Wire:
 
 
 def wait_for_file(path: Path) -> None:
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + PATIENCE_S
     while not path.exists():
         assert time.monotonic() < deadline_s, f"{path} has not appeared"
         time.sleep(0.002)

@@ -10,12 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 import psutil
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.rie import Reply, Rie
 
 pytestmark = [pytest.mark.rie, pytest.mark.system, pytest.mark.slow]
 
 APP = """
 import os
+from tests.support.patience import PATIENCE_S
 
 def handler(event, context):
     print("seen", event["n"], flush=True)
@@ -68,7 +70,7 @@ def test_leaving_the_harness_ends_even_what_has_left_its_process_group() -> None
 
 def test_a_test_can_be_the_runtime_itself() -> None:
     with Rie({}, None, max_concurrency=1) as rie, ThreadPoolExecutor(1) as caller:
-        connection = http.client.HTTPConnection(rie.runtime_api, timeout=10)
+        connection = http.client.HTTPConnection(rie.runtime_api, timeout=PATIENCE_S)
         reply = caller.submit(rie.invoke, b'{"hello": 1}', {"X-Amzn-RequestId": "r-1"})
         connection.request("GET", "/2018-06-01/runtime/invocation/next")
         polled = connection.getresponse()
@@ -81,7 +83,7 @@ def test_a_test_can_be_the_runtime_itself() -> None:
         assert event == b'{"hello": 1}'
         assert polled.getheader("Lambda-Runtime-Aws-Request-Id") == "r-1"
         assert accepted.status == 202
-        assert reply.result(10).body == b"done"
+        assert reply.result(PATIENCE_S).body == b"done"
 
 
 def test_an_environment_without_extensions_is_killed_at_shutdown() -> None:

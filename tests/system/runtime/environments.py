@@ -18,15 +18,21 @@ from typing import Any, Self
 
 import psutil
 
-from lmi_runtime.emulator import EmulatorOptions, Fault, LocalEnvironment, LogLine
+from lmi_runtime.emulator import (
+    Clock,
+    Emulator,
+    EmulatorOptions,
+    Fault,
+    LocalEnvironment,
+    LogLine,
+)
+from tests.support.patience import PATIENCE_S
 from tests.support.repository import REPOSITORY
 from tests.support.rie import INVOKE_PATH, Reply, Rie
 
 FUNCTIONS = Path(__file__).parent / "functions"
-PATIENCE_S = 20.0
-"""The longest any test waits for what has to happen. A busy machine must not decide a test."""
-
 POLL_S = 0.005
+_TIMEOUT_S = 4 * PATIENCE_S
 RUNTIME = ("-m", "lmi_runtime")
 Record = dict[str, Any]
 
@@ -122,6 +128,10 @@ class Runtime:
 
     # ---- life
 
+    def let_time_out(self) -> None:
+        """Let the time pass after which callers of what runs now are not kept waiting."""
+        raise NotImplementedError
+
     def pids(self) -> list[int]:
         """The runtime's processes, the supervisor first."""
         raise NotImplementedError
@@ -151,7 +161,12 @@ def record_of(line: str) -> Record:
 
 
 class Embedded(Runtime):
-    """Our environment, strict, on a loop in a thread of its own."""
+    """
+    Our environment, strict, on a loop in a thread of its own.
+
+    It is far more patient than the platform, so that a machine which stands still decides nothing;
+    what time brings, a test brings about: `call_in_a_hurry`, `let_time_out`.
+    """
 
     kind = "embedded"
 
@@ -161,7 +176,6 @@ class Embedded(Runtime):
         *,
         slots: int | None = 2,
         vcpus: int = 1,
-        timeout_s: float = 30.0,
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = RUNTIME,
         folder: Path = FUNCTIONS,
@@ -170,7 +184,8 @@ class Embedded(Runtime):
     ) -> None:
         self._options = EmulatorOptions(
             handler=handler,
-            timeout_s=timeout_s,
+            timeout_s=_TIMEOUT_S,
+            shutdown_grace_s=PATIENCE_S,
             max_concurrency=slots or 1,
             memory_mb=32768,
             rie_deadline_bug=deadline_bug,
@@ -178,12 +193,19 @@ class Embedded(Runtime):
         self._command = [sys.executable, *command, handler]
         self._folder = folder
         self._telemetry = telemetry
-        self._env = {"PYTHONPATH": str(REPOSITORY), **_variables(vcpus), **(env or {})}
+        self._env = {
+            "PYTHONPATH": str(REPOSITORY),
+            "LMI_SHUTDOWN_S": "9",
+            **_variables(vcpus),
+            **(env or {}),
+        }
         if slots is None:
             self._env["AWS_LAMBDA_MAX_CONCURRENCY"] = ""
         self._changed = threading.Condition()
         self._lines: list[LogLine] = []  # guarded by _changed
         self._forgiven: set[str] = set()
+        self._skipped_s = 0.0  # the emulator's loop only
+        self._hurry_s = 0.0  # the emulator's loop only
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -195,9 +217,13 @@ class Embedded(Runtime):
         return self
 
     async def _start(self) -> LocalEnvironment:
+        clock = Clock(
+            monotonic_s=lambda: time.monotonic() + self._skipped_s,
+            epoch_ms=lambda: int((time.time() - self._hurry_s) * 1000),
+        )
         environment = LocalEnvironment(
             self._command,
-            self._options,
+            emulator=Emulator(self._options, clock=clock),
             env=self._env,
             cwd=self._folder,
             telemetry=self._telemetry,
@@ -217,6 +243,21 @@ class Embedded(Runtime):
             return call()
 
         return self._on_loop(run())
+
+    def call_in_a_hurry(self, event: object, *, request_id: str, deadline_s: float = 1.5) -> Reply:
+        """Call with a deadline so soon, although the caller waits for longer."""
+        self.on_loop(lambda: setattr(self, "_hurry_s", _TIMEOUT_S - deadline_s))
+        try:
+            return self.call(event, request_id=request_id)
+        finally:
+            self.on_loop(lambda: setattr(self, "_hurry_s", 0.0))
+
+    def let_time_out(self) -> None:
+        def skip() -> None:
+            self._skipped_s += _TIMEOUT_S
+            self.emulator.expire()
+
+        self.on_loop(skip)
 
     def script(self, call: Any, fault: Fault, **options: Any) -> None:
         """Let something go wrong; see `FaultScript.add`."""
@@ -303,7 +344,7 @@ class Aws(Runtime):
         *,
         slots: int | None = 2,
         vcpus: int = 1,
-        timeout_s: int = 30,
+        timeout_s: int = 120,
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = RUNTIME,
         folder: Path = FUNCTIONS,
@@ -341,6 +382,9 @@ class Aws(Runtime):
         # Leaving waits for the last line of the log.
         self._rie.__exit__(None, None, None)
         return None
+
+    def let_time_out(self) -> None:
+        """Time passes here by itself."""
 
     def close(self) -> None:
         self._rie.__exit__(None, None, None)

@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.repository import REPOSITORY
-from tests.system.runtime.environments import FUNCTIONS, PATIENCE_S
+from tests.system.runtime.environments import FUNCTIONS
 
 pytestmark = pytest.mark.system
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.system.runtime.environments import PATIENCE_S, Aws, Embedded, Runtime
+from tests.support.patience import PATIENCE_S
+from tests.system.runtime.environments import Aws, Embedded, Runtime
 
 pytestmark = pytest.mark.system
 
@@ -24,8 +27,8 @@ def new_id() -> str:
 
 @pytest.fixture
 def runtime(share: Start) -> Any:
-    """An async handler that has one second for each invocation."""
-    return share(Embedded, "tasks.main", timeout_s=1.0)
+    """An async handler."""
+    return share(Embedded, "tasks.main")
 
 
 def check_told(reply: Any) -> None:
@@ -36,21 +39,20 @@ def check_told(reply: Any) -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_task_is_cancelled_in_time_to_tell_its_caller(share: Start, backend: str) -> None:
-    runtime = share(Embedded, "tasks.main", timeout_s=1.0, env={"LMI_BACKEND": backend})
+    runtime = share(Embedded, "tasks.main", env={"LMI_BACKEND": backend})
     request_id = new_id()
 
-    check_told(runtime.call({"do": "overrun"}, request_id=request_id))
+    check_told(runtime.call_in_a_hurry({"do": "overrun"}, request_id=request_id))
 
     runtime.wait_for(message="cleaned up", requestId=request_id)
     runtime.wait_for(requestId=request_id, level="ERROR", errorMessage=DEADLINE)
     assert runtime.call({"a": 1}).json() == {"event": {"a": 1}}
-    assert runtime.statistics().timed_out == 0
 
 
 def test_a_task_that_will_not_stop_is_answered_for(runtime: Embedded) -> None:
     request_id = new_id()
 
-    check_told(runtime.call({"do": "overrun_stubbornly"}, request_id=request_id))
+    check_told(runtime.call_in_a_hurry({"do": "overrun_stubbornly"}, request_id=request_id))
 
     runtime.wait_for(message="will not stop", requestId=request_id)
     check_quarantine(runtime, request_id)
@@ -69,10 +71,10 @@ def check_quarantine(runtime: Embedded, request_id: str) -> None:
 
 
 def test_a_thread_is_answered_for_and_what_it_says_later_reaches_nobody(share: Start) -> None:
-    runtime = share(Embedded, "threads.main", timeout_s=1.0)
+    runtime = share(Embedded, "threads.main")
     request_id = new_id()
 
-    check_told(runtime.call({"do": "hold"}, request_id=request_id))
+    check_told(runtime.call_in_a_hurry({"do": "hold"}, request_id=request_id))
     again = runtime.call_soon({"do": "hold"}, request_id)
     runtime.wait_until(lambda now: now.running == 1)
     check_quarantine(runtime, request_id)
@@ -82,33 +84,35 @@ def test_a_thread_is_answered_for_and_what_it_says_later_reaches_nobody(share: S
 
 
 def test_a_process_that_overruns_is_answered_for_too(share: Start) -> None:
-    runtime = share(Embedded, "threads.alone", timeout_s=1.0)
+    runtime = share(Embedded, "threads.alone")
     request_id = new_id()
 
-    check_told(runtime.call({"do": "hold"}, request_id=request_id))
+    check_told(runtime.call_in_a_hurry({"do": "hold"}, request_id=request_id))
 
     line = runtime.wait_for(lambda line: "quarantined" in line["message"], requestId=request_id)
     assert line["message"].endswith("0 of 1 slots are usable.")
 
 
 def test_a_handler_may_ask_to_be_left_alone(share: Start) -> None:
-    runtime = share(Embedded, "tasks.patient", timeout_s=1.0)
+    runtime = share(Embedded, "tasks.patient")
     request_id = new_id()
 
-    reply = runtime.call({"do": "hold"}, request_id=request_id)
-    assert reply.error_type == "Sandbox.Timedout"
-    runtime.call({"do": "release"})
+    with ThreadPoolExecutor(1) as caller:
+        reply = caller.submit(runtime.call_in_a_hurry, {"do": "hold"}, request_id=request_id)
+        runtime.wait_for(
+            message="The invocation is past its deadline and still runs.", requestId=request_id
+        )
+        runtime.let_time_out()
+        assert reply.result(PATIENCE_S).error_type == "Sandbox.Timedout"
+        runtime.call({"do": "release"})
 
-    runtime.wait_for(
-        message="The invocation is past its deadline and still runs.", requestId=request_id
-    )
     runtime.wait_ready(2)
 
 
 @pytest.mark.parametrize(
     ("make", "options"),
     [
-        pytest.param(Embedded, {"timeout_s": 1.0, "deadline_bug": True}, id="embedded"),
+        pytest.param(Embedded, {"deadline_bug": True}, id="embedded"),
         # It gives the whole function no longer to start than to answer.
         pytest.param(*(Aws, {"timeout_s": 5}), id="aws", marks=[pytest.mark.rie, pytest.mark.slow]),
     ],
@@ -119,8 +123,10 @@ def test_an_answer_never_reaches_the_next_caller_with_the_same_id(
     """Retries reuse their request id, and a late answer knows only that."""
     runtime = start(make, "tasks.main", **options)
     request_id = new_id()
-    first = runtime.call({"do": "hold", "as": "first"}, request_id=request_id)
-    assert first.error_type == "Sandbox.Timedout"
+    first = runtime.call_soon({"do": "hold", "as": "first"}, request_id)
+    runtime.wait_for(message="holding", requestId=request_id)
+    runtime.let_time_out()
+    assert first.result(PATIENCE_S).error_type == "Sandbox.Timedout"
 
     second = runtime.call_soon({"do": "hold", "as": "second"}, request_id)
     while len(runtime.records(message="holding", requestId=request_id)) < 2:
@@ -132,13 +138,15 @@ def test_an_answer_never_reaches_the_next_caller_with_the_same_id(
     assert runtime.call({"a": 1}).json() == {"event": {"a": 1}}
 
 
-def test_whoever_blocks_the_loop_is_named(runtime: Embedded) -> None:
+def test_whoever_blocks_the_loop_is_named(runtime: Embedded, tmp_path: Path) -> None:
     request_id = new_id()
+    enough = tmp_path / "enough"
 
-    reply = runtime.call({"do": "block", "seconds": 2.0}, request_id=request_id)
+    reply = runtime.call_soon({"do": "block", "until": str(enough)}, request_id)
 
-    assert reply.error_type == "Sandbox.Timedout"
     line = runtime.wait_for(level="ERROR", blockedBy=request_id)
+    enough.touch()
+    assert reply.result(PATIENCE_S).json() == "at last"
     assert "in blocking_call\n" in line["message"]
     runtime.wait_for(lambda line: line["message"].startswith("The event loop was blocked for"))
     assert runtime.call({"a": 1}).json() == {"event": {"a": 1}}

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.system.runtime.environments import PATIENCE_S, Runtime
+from tests.support.patience import PATIENCE_S
+from tests.system.runtime.environments import Runtime
 
 pytestmark = pytest.mark.system
 

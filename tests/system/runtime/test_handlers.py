@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.system.runtime.environments import Embedded, Runtime
 
 pytestmark = pytest.mark.system
@@ -58,7 +59,7 @@ def test_a_thread_safe_handler_shares_its_process(kind: Make, share: Start) -> N
     seen = identity(runtime)
     runtime.call({"do": "release"})
 
-    assert held.result(10).json() == "too late"
+    assert held.result(PATIENCE_S).json() == "too late"
     assert (seen["request"], seen["main"]) == ("r-1", False)
     assert len(runtime.pids()) == 2
 
@@ -71,7 +72,7 @@ def test_any_other_function_has_its_process_to_itself(kind: Make, share: Start, 
     replies = [runtime.call_soon({"do": "identity"}) for _ in range(2)]
 
     assert len(runtime.pids()) == 3
-    assert {reply.result(10).json()["pid"] for reply in replies} <= set(runtime.pids()[1:])
+    assert {reply.result(PATIENCE_S).json()["pid"] for reply in replies} <= set(runtime.pids()[1:])
 
 
 def test_orjson_encodes_what_json_cannot(kind: Make, share: Start) -> None:

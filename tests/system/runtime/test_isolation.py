@@ -19,7 +19,7 @@ pytestmark = pytest.mark.system
 Share = Callable[..., Any]
 Make = Callable[..., Runtime]
 
-CALLS = 300
+CALLS = 100
 CALLERS = 16
 
 

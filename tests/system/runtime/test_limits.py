@@ -22,11 +22,9 @@ Make = Callable[..., Runtime]
     ("handler", "slots", "vcpus", "workers"),
     [
         ("tasks.main", 5, 2, [3, 2]),
-        ("tasks.main", 1, 2, [1]),
         ("threads.main", 5, 2, [3, 2]),
         ("threads.alone", 3, 2, [1, 1, 1]),
         ("tasks.limited", 32, 2, [2, 2]),
-        ("tasks.limited", 3, 2, [2, 1]),
     ],
 )
 def test_slots_are_shared_out_exactly(
@@ -42,7 +40,7 @@ def test_slots_are_shared_out_exactly(
 
 @pytest.mark.parametrize(
     ("handler", "slots"),
-    [("tasks.main", 1), ("tasks.main", 16), ("tasks.main", 64), ("threads.main", 16)],
+    [("tasks.main", 1), ("tasks.main", 64), ("threads.main", 16)],
 )
 @pytest.mark.slow
 def test_as_many_callers_as_slots_are_never_refused(
@@ -55,12 +53,12 @@ def test_as_many_callers_as_slots_are_never_refused(
     runtime = start(kind, handler, slots=slots, vcpus=vcpus, ready=slots)
     options = LoadOptions(
         concurrency=slots,
-        duration_s=2.0 if slots > 1 else 0.5,
+        requests=max(100, 10 * slots),
         event=json.dumps({"do": "pause", "seconds": pause_s}).encode(),
-        warmup_requests=4 * slots,
+        warmup_requests=2 * slots,
     )
 
     report = asyncio.run(run_load(runtime.url, options))
 
     assert (report.refused, dict(report.failures)) == (0, {})
-    assert report.ok > slots
+    assert report.ok == options.requests

@@ -49,7 +49,7 @@ def test_a_reader_that_stops_stops_nobody_else(start: Start, handler: str, telem
     runtime.on_loop(runtime.environment.log.stop_reading)
 
     for _ in range(5):
-        assert runtime.call({"do": "chatter", "lines": 2_000, "bytes": 1_000}).error_type is None
+        assert runtime.call({"do": "chatter", "lines": 200, "bytes": 10_000}).error_type is None
 
     runtime.on_loop(runtime.environment.log.resume_reading)
     line = runtime.wait_for(lambda line: "dropped" in line, level="WARNING")
@@ -61,9 +61,10 @@ def test_a_reader_that_stops_stops_nobody_else(start: Start, handler: str, telem
 
 @pytest.mark.parametrize("telemetry", [False, True], ids=["pipes", "socket"])
 def test_a_reader_that_stops_does_not_hold_up_the_end(start: Start, telemetry: bool) -> None:
-    runtime = start(Embedded, "tasks.main", telemetry=telemetry, vcpus=2, ready=2)
+    env = {"LMI_SHUTDOWN_S": "1"}
+    runtime = start(Embedded, "tasks.main", telemetry=telemetry, vcpus=2, ready=2, env=env)
     runtime.on_loop(runtime.environment.log.stop_reading)
-    runtime.call({"do": "chatter", "lines": 2_000, "bytes": 1_000})
+    runtime.call({"do": "chatter", "lines": 300, "bytes": 1_000})
 
     assert runtime.stop() == 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.system.runtime.environments import Embedded, Runtime
 
 pytestmark = pytest.mark.system
@@ -41,7 +42,7 @@ def test_a_module_that_a_fork_would_break_is_imported_by_each_worker(
     assert line["message"].endswith("at the cost of time and memory.")
     supervisor, *workers = runtime.pids()
     replies = [runtime.call_soon(n) for n in range(4)]
-    assert {reply.result(10).json() for reply in replies} <= set(workers)
+    assert {reply.result(PATIENCE_S).json() for reply in replies} <= set(workers)
     # Once to find out, and once in each worker; the exec in between keeps the process id.
     assert sorted(imports(runtime)) == sorted([supervisor, *workers])
 

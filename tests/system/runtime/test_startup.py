@@ -92,7 +92,7 @@ def test_a_function_that_cannot_start_says_why_under_awss_emulator(
     check_failure(start(Aws, handler, env=env, ready=0), error_type, message)
 
 
-@pytest.mark.parametrize("text", ["many", "0", "-3", "2.5"])
+@pytest.mark.parametrize("text", ["many", "0"])
 def test_a_limit_that_is_no_number_is_an_error(start: Start, text: str) -> None:
     """Falling back to one would serve, a thirtieth as fast, and nobody would know why."""
     runtime = start(Embedded, "tasks.main", env={"AWS_LAMBDA_MAX_CONCURRENCY": text}, ready=0)

@@ -14,6 +14,7 @@ from lmi_runtime.bootstrap.reports import report_init_error
 from lmi_runtime.emulator import Emulator
 from lmi_runtime.errors import ConfigurationError
 from lmi_runtime.model import Failure, LogFormat
+from tests.support.patience import PATIENCE_S
 
 
 class Platform:
@@ -41,11 +42,11 @@ class Platform:
     def close(self) -> None:
         self._on_loop(self.emulator.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
     def _on_loop(self, work):  # type: ignore[no-untyped-def]
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
 
 @pytest.fixture

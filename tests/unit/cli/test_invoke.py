@@ -14,6 +14,7 @@ import pytest
 from lmi_runtime.cli import main
 from lmi_runtime.cli.errors import CliError
 from lmi_runtime.cli.invoke import read_event
+from tests.support.patience import PATIENCE_S
 
 Serve = Callable[[bytes], str]
 
@@ -37,7 +38,7 @@ def serve() -> Iterator[Serve]:
 
     yield begin
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     listener.close()
 
 

@@ -28,6 +28,7 @@ from lmi_runtime.context import (
 )
 from lmi_runtime.errors import NoActiveRequest
 from lmi_runtime.model import Invocation
+from tests.support.patience import PATIENCE_S
 
 Make = Callable[..., Request]
 Serve = Callable[..., object]
@@ -54,7 +55,7 @@ def in_thread(fn: Callable[[], object]) -> object:
     results: list[object] = []
     thread = threading.Thread(target=lambda: results.append(fn()))
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     return results[0]
 
 
@@ -179,8 +180,8 @@ def test_a_plain_executor_sees_no_request_not_even_in_threads_it_made_for_one(
     make_request: Make, serve: Serve
 ) -> None:
     with ThreadPoolExecutor(1) as pool:
-        first = serve(make_request("a"), lambda: pool.submit(seen).result(10))
-        second = serve(make_request("b"), lambda: pool.submit(seen).result(10))
+        first = serve(make_request("a"), lambda: pool.submit(seen).result(PATIENCE_S))
+        second = serve(make_request("b"), lambda: pool.submit(seen).result(PATIENCE_S))
 
     assert (first, second) == (None, None)
 
@@ -189,7 +190,7 @@ def test_a_spawned_thread_serves_its_starters_request(make_request: Make, serve:
     views: list[object] = []
 
     def start() -> None:
-        spawn_thread(lambda *a, **k: views.append((seen(), a, k)), 1, key=2).join(10)
+        spawn_thread(lambda *a, **k: views.append((seen(), a, k)), 1, key=2).join(PATIENCE_S)
 
     serve(make_request("a"), start)
 
@@ -198,7 +199,7 @@ def test_a_spawned_thread_serves_its_starters_request(make_request: Make, serve:
 
 def test_what_a_spawned_thread_enters_stays_in_it(make_request: Make, serve: Serve) -> None:
     def start() -> object:
-        spawn_thread(enter, make_request("other")).join(10)
+        spawn_thread(enter, make_request("other")).join(PATIENCE_S)
         return seen()
 
     assert serve(make_request("a"), start) == "a"
@@ -209,8 +210,8 @@ def test_our_executor_serves_each_submitter_and_nobody_in_between(
 ) -> None:
     """One thread runs for A, for nobody, then for B; `map` copies for every call."""
     with ContextThreadPoolExecutor(1) as pool:
-        first = serve(make_request("a"), lambda: pool.submit(seen).result(10))
-        between = ThreadPoolExecutor.submit(pool, seen).result(10)
+        first = serve(make_request("a"), lambda: pool.submit(seen).result(PATIENCE_S))
+        between = ThreadPoolExecutor.submit(pool, seen).result(PATIENCE_S)
         mapped = serve(make_request("b"), lambda: list(pool.map(lambda _: seen(), range(3))))
 
     assert (first, between, mapped) == ("a", None, ["b", "b", "b"])
@@ -221,7 +222,7 @@ def test_the_runtimes_own_threads_never_inherit_a_request(make_request: Make, se
 
     serve(
         make_request(),
-        lambda: _sync.spawn(lambda: views.append(seen()), name="own").join(10),
+        lambda: _sync.spawn(lambda: views.append(seen()), name="own").join(PATIENCE_S),
     )
 
     assert views == [None]
@@ -246,8 +247,8 @@ def test_an_interpreter_whose_threads_inherit_contexts_cannot_mix_requests_up() 
 
         def invocation(name):
             enter(Request(Invocation(request_id=name)))
-            _sync.spawn(lambda: seen.append(peek()), name="own").join(10)
-            seen.append(pool.submit(peek).result(10).request_id)
+            _sync.spawn(lambda: seen.append(peek()), name="own").join(PATIENCE_S)
+            seen.append(pool.submit(peek).result(PATIENCE_S).request_id)
 
         Context().run(invocation, "a")
         Context().run(invocation, "b")
@@ -256,7 +257,7 @@ def test_an_interpreter_whose_threads_inherit_contexts_cannot_mix_requests_up() 
     subprocess.run(
         [sys.executable, "-X", "thread_inherit_context=1", "-c", textwrap.dedent(program)],
         check=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
 
 
@@ -274,8 +275,8 @@ def test_a_pools_threads_serve_nobody_where_threads_inherit_their_creators_conte
             context = Context()
             context.run(enter, Request(Invocation(name)))
             future = context.run(pool.submit, peek)
-            assert future.result(10).request_id == name
-            pool.submit(int).result(10)
+            assert future.result(PATIENCE_S).request_id == name
+            pool.submit(int).result(PATIENCE_S)
         callback = lambda future: views.append(peek())
         import threading
         gate = threading.Event()
@@ -286,7 +287,7 @@ def test_a_pools_threads_serve_nobody_where_threads_inherit_their_creators_conte
         assert views == [None, None], views
     """
     command = [sys.executable, "-X", "thread_inherit_context=1", "-c", textwrap.dedent(code)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
     assert ended.returncode == 0, ended.stderr
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from lmi_runtime import _sync
 from lmi_runtime.context import FunctionEnvironment, LambdaContext, Request
+from tests.support.examples import few
 
 Make = Callable[..., Request]
 
@@ -70,6 +71,7 @@ environments = st.dictionaries(
 )
 
 
+@few()
 @given(
     client=client_contexts,
     identity=identities,

@@ -14,6 +14,7 @@ from lmi_runtime import _sync
 from lmi_runtime.context import LambdaContext, Request
 from lmi_runtime.context import request as request_module
 from lmi_runtime.errors import ContextUnmarshalError
+from tests.support.patience import PATIENCE_S
 
 Make = Callable[..., Request]
 
@@ -144,7 +145,7 @@ def test_threads_that_ask_at_the_same_time_share_one_value(
 
     def factory() -> object:
         inside.set()
-        assert at_the_door.wait(10)
+        assert at_the_door.wait(PATIENCE_S)
         return object()
 
     monkeypatch.setattr(_sync, "RLock", Announcing)
@@ -155,11 +156,11 @@ def test_threads_that_ask_at_the_same_time_share_one_value(
 
     first = threading.Thread(target=ask)
     first.start()
-    assert inside.wait(10)
+    assert inside.wait(PATIENCE_S)
     second = threading.Thread(target=ask)
     second.start()
     for thread in (first, second):
-        thread.join(20)
+        thread.join(PATIENCE_S)
 
     assert len(values) == 2
     assert values[0] is values[1]
@@ -219,7 +220,7 @@ def test_what_is_left_while_a_request_ends_is_done_exactly_once(
                 super().append(callback)
             ending = threading.Thread(target=request.end)
             ending.start()
-            ending.join(10)
+            ending.join(PATIENCE_S)
             if moment == "before it is left":
                 super().append(callback)
 
@@ -238,7 +239,7 @@ def test_two_threads_that_end_a_request_do_each_thing_once(make_request: Make) -
             if threading.current_thread() is threading.main_thread():
                 other = threading.Thread(target=request.end)
                 other.start()
-                other.join(10)
+                other.join(PATIENCE_S)
             return super().pop()
 
     request._kept[request_module._ENDINGS] = Contested()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from contextvars import Context
 from pathlib import Path
@@ -17,6 +16,8 @@ from lmi_runtime.context import Request, RequestScope, enter, scoped, spawn_thre
 from lmi_runtime.context import _registry as registry
 from lmi_runtime.errors import NoActiveRequest, VariableNotSet
 from lmi_runtime.model import Invocation
+from tests.support.patience import PATIENCE_S
+from tests.support.typing_checks import check_types
 
 if TYPE_CHECKING:
     from nowhere import Unresolvable  # type: ignore[import-not-found]
@@ -174,13 +175,13 @@ def test_setting_never_creates_a_variable(
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("a variable was created after its class")
 
-    monkeypatch.setattr(registry.ContextVarDescriptor, "_new_context_var", forbidden)
+    monkeypatch.setattr(ContextVarDescriptor, "_new_context_var", forbidden)
 
     def handler() -> None:
         threads = [spawn_thread(setattr, scope, "user", str(n)) for n in range(4)]
         scope.user = "mine"
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         assert scope.user == "mine"
 
     serve(make_request(), handler)
@@ -198,7 +199,7 @@ def test_threads_copy_what_is_set_and_share_what_a_factory_made(
 
     def handler() -> None:
         scope.locale = "parent"
-        spawn_thread(child).join(10)
+        spawn_thread(child).join(PATIENCE_S)
         assert (scope.locale, scope.cart) == ("parent", ["x"])
         assert views == [("parent", scope.cart)]
 
@@ -283,32 +284,28 @@ def _is_set(name: str) -> bool:
     return value != -1
 
 
+TYPED = """
+from typing import assert_type
+
+from lmi_runtime.context import RequestScope, current, scoped
+
+
+class Scope(RequestScope):
+    user: str
+    limit: int | None = None
+    cart: list[str] = scoped(list)
+
+
+scope = Scope()
+assert_type(scope.user, str)
+assert_type(scope.limit, int | None)
+assert_type(scope.cart, list[str])
+assert_type(current().lambda_context.client_context is None, bool)
+"""
+
+
 @pytest.mark.slow
 def test_type_checkers_see_the_declared_types(tmp_path: Path) -> None:
-    mypy = pytest.importorskip("mypy.api")
-    program = tmp_path / "program.py"
-    program.write_text(
-        textwrap.dedent("""
-            from typing import assert_type
-            from lmi_runtime.context import RequestScope, current, scoped
+    wrong = {"scope.user = 3": "assignment", "scope.usr = 'x'": "attr-defined"}
 
-            class Scope(RequestScope):
-                user: str
-                limit: int | None = None
-                cart: list[str] = scoped(list)
-
-            scope = Scope()
-            assert_type(scope.user, str)
-            assert_type(scope.limit, int | None)
-            assert_type(scope.cart, list[str])
-            assert_type(current().lambda_context.client_context is None, bool)
-            scope.user = 3  # error: wrong type
-            scope.usr = "x"  # error: unknown name
-        """)
-    )
-
-    report, _, _ = mypy.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(program)])
-
-    assert "Found 2 errors" in report, report
-    assert "program.py:15" in report
-    assert "program.py:16" in report
+    check_types(TYPED, "def misuse() -> None:", wrong, tmp_path)

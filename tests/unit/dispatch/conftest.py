@@ -14,6 +14,7 @@ import pytest
 from lmi_runtime.dispatch import Dispatcher, DispatchHooks, DispatchOptions, Slot
 from lmi_runtime.model import EntryKind, Invocation, Outcome
 from tests.support.memory_api import MemoryApi, MemoryLedger
+from tests.support.patience import PATIENCE_S
 
 
 @dataclass
@@ -71,12 +72,12 @@ async def serving(
         stall_threshold_s=stall_threshold_s,
     )
     bench = Bench(StubEntry(code, **entry), options)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(bench.dispatcher.run)
             await bench.api.wait_polls(limit)
             yield bench
-            assert await bench.dispatcher.drain(timeout_s=5)
+            assert await bench.dispatcher.drain(timeout_s=PATIENCE_S)
     assert bench.ledger.in_flight == {}
 
 

@@ -25,6 +25,7 @@ from lmi_runtime.model import (
     Streaming,
     Success,
 )
+from tests.support.patience import PATIENCE_S
 from tests.unit.dispatch.conftest import serving
 
 pytestmark = pytest.mark.anyio
@@ -83,7 +84,7 @@ async def test_a_strict_limit_is_never_exceeded_whatever_arrives(kind: EntryKind
 
     def block(invocation: Invocation) -> Outcome:
         inside.append(invocation.request_id)
-        assert gates[int(invocation.body)].wait(5)
+        assert gates[int(invocation.body)].wait(PATIENCE_S)
         return Success(b"")
 
     async def wait(invocation: Invocation) -> Outcome:
@@ -121,7 +122,7 @@ async def test_an_event_whose_deadline_comes_while_it_waits_for_a_place_never_ru
 
     def block(invocation: Invocation) -> Outcome:
         inside.append(invocation.body)
-        assert gate.wait(5)
+        assert gate.wait(PATIENCE_S)
         return Success(b"")
 
     async def wait(invocation: Invocation) -> Outcome:
@@ -210,7 +211,7 @@ async def test_threads_run_side_by_side_and_know_their_request() -> None:
     def meet(invocation: Invocation) -> Outcome:
         if inside.add() == 2:
             both.set()
-        assert both.wait(5)
+        assert both.wait(PATIENCE_S)
         return Success(current().request_id.encode())
 
     async with serving(meet, kind=EntryKind.THREAD) as bench:
@@ -366,7 +367,7 @@ async def test_code_that_does_not_end_is_answered_for_once_and_keeps_its_slot(
     def block(invocation: Invocation) -> Outcome:
         inside.set()
         if invocation.body == b"stuck":
-            assert release.wait(5)
+            assert release.wait(PATIENCE_S)
         return Success(b"too late")
 
     async def swallow(invocation: Invocation) -> Outcome:

@@ -26,6 +26,7 @@ from lmi_runtime.model import (
     PostResult,
     Success,
 )
+from tests.support.patience import PATIENCE_S
 from tests.unit.dispatch.conftest import Bench, StubEntry, serving
 from tests.unit.dispatch.test_loop import echo, streams
 
@@ -123,7 +124,7 @@ async def test_a_log_filter_that_raises_does_not_end_the_worker_at_a_deadline() 
     gate = _sync.Event()
 
     def block(invocation: Invocation) -> Outcome:
-        assert gate.wait(5)
+        assert gate.wait(PATIENCE_S)
         return Success(b"too late")
 
     async with serving(block, kind=EntryKind.THREAD) as bench:
@@ -215,7 +216,7 @@ def test_a_thread_that_outlives_the_loop_ends_in_silence(
 
     def code(_: Invocation) -> Outcome:
         entered.set()
-        assert released.wait(10)
+        assert released.wait(PATIENCE_S)
         return Success(b"too late")
 
     async def main() -> None:
@@ -231,7 +232,7 @@ def test_a_thread_that_outlives_the_loop_ends_in_silence(
     anyio.run(main, backend=backend)
     (thread,) = [t for t in set(threading.enumerate()) - before if t.name.startswith("lmi-handler")]
     released.set()
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
     assert not thread.is_alive()
     assert uncaught == []

@@ -9,6 +9,7 @@ import pytest
 from lmi_runtime import _sync
 from lmi_runtime.dispatch.stall import StallDetector, Verdict
 from lmi_runtime.model import Invocation, Outcome, Success
+from tests.support.patience import PATIENCE_S
 from tests.unit.dispatch.conftest import serving
 
 
@@ -47,7 +48,7 @@ async def test_the_line_names_the_blocking_function_and_its_request() -> None:
 
     async def blocks_the_loop(invocation: Invocation) -> Outcome:
         # Blocks until the watchdog has spoken, and no longer.
-        assert reported.wait(10)
+        assert reported.wait(PATIENCE_S)
         return Success(b"")
 
     logger = logging.getLogger("lmi_runtime.dispatch")

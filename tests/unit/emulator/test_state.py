@@ -23,6 +23,7 @@ from lmi_runtime.emulator.facts import (
 )
 from lmi_runtime.emulator.options import EmulatorOptions
 from lmi_runtime.emulator.state import Environment
+from tests.support.examples import few
 
 
 class World:
@@ -333,3 +334,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
+TestLife.settings = few()

@@ -27,6 +27,7 @@ from lmi_runtime.handlers.codec import (
     codec_for,
     escapes_non_ascii,
 )
+from tests.support.examples import few
 
 EXECUTION_ENVS = [None, "AWS_Lambda_python3.11", "AWS_Lambda_python3.13", "AWS_Lambda_Image"]
 
@@ -256,6 +257,7 @@ def assert_same_decoding(body: bytes, content_type: str = JSON) -> None:
         assert repr(ours) == repr(theirs)
 
 
+@few()
 @given(
     value=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

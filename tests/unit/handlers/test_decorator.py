@@ -26,6 +26,7 @@ from lmi_runtime.errors import (
     NoActiveRequest,
 )
 from lmi_runtime.handlers import HandlerSpec, HttpHead, Style, bridge, handler, spec_of
+from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -188,6 +189,25 @@ def test_decorator_that_adds_the_context_is_called_with_it() -> None:
     assert call(handler(decorate(lambda event: event)), 1) == ("theirs", 1)
 
 
+def test_decorator_that_runs_a_coroutine_to_its_end_may_run_in_threads() -> None:
+    """Only who wrote it knows that there is nothing left to await."""
+
+    def run(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(event: Any, context: Any) -> Any:
+            return asyncio.run(function(event, context))
+
+        return wrapper
+
+    @handler(concurrency="threads")
+    @run
+    async def handle(event: Any, context: Any) -> Any:
+        return event
+
+    assert handle.__lmi_handler__.style is Style.FUNCTION
+    assert call(handle, 1) == 1
+
+
 def test_decorating_twice_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="already"):
         handler(handler(lambda event: None))
@@ -273,7 +293,7 @@ def test_calls_from_several_threads_run_together() -> None:
         arrived.append(event)
         if len(arrived) == everybody:
             all_here.set()
-        await asyncio.wait_for(all_here.wait(), 20)
+        await asyncio.wait_for(all_here.wait(), PATIENCE_S)
         return event, current().request_id
 
     def one(number: int) -> Any:
@@ -438,7 +458,7 @@ def run_python(source: str, **environ: str) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -498,7 +518,7 @@ def test_process_ends_quietly_with_tasks_under_way(backend: str) -> None:
                 stuck(1)
 
         threading.Thread(target=wait_for_ever, daemon=True).start()
-        assert begun.wait(20)
+        assert begun.wait(PATIENCE_S)
         assert h(1) == ""
         print(anyio.run(anyio.sleep, 0))
         """,

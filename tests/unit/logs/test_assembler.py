@@ -12,6 +12,7 @@ from lmi_runtime.context import Request
 from lmi_runtime.logs.assembler import MAX_PARTIAL_LINES, LineAssembler
 from lmi_runtime.logs.cutting import MAX_LINE_BYTES
 from lmi_runtime.model import Invocation
+from tests.support.patience import PATIENCE_S
 
 
 def request(name: str) -> Request:
@@ -57,7 +58,7 @@ def test_threads_of_one_request_do_not_mix_either() -> None:
 
     thread = threading.Thread(target=write)
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
     assert others == [b"thread line"]
     assert assembler.feed(one, b"line\n") == [b"main line"]

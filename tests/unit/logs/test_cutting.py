@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmi_runtime.logs.cutting import MAX_LINE_BYTES, cut_bytes, encode_fields, safe_str
+from tests.support.examples import few
 
 # Characters that need one to four bytes, escapes, and half a surrogate pair.
 alphabet = st.sampled_from('a"\\\n\x00\x1fé€😀\ud800')
@@ -29,6 +30,7 @@ def strict(line: bytes) -> Any:
     return json.loads(line, parse_constant=refuse)
 
 
+@few()
 @given(st.dictionaries(texts, json_values, max_size=8), st.integers(3_000, 6_000))
 def test_whatever_is_logged_becomes_one_json_object_below_the_limit(
     fields: dict[str, Any], limit: int
@@ -47,6 +49,7 @@ def test_what_fits_is_not_touched(fields: dict[str, Any]) -> None:
     assert encode_fields(fields) == encoded
 
 
+@few()
 @given(st.text(alphabet, min_size=1), st.integers(20_000, 90_000))
 def test_a_long_message_keeps_its_beginning_and_leaves_the_rest_alone(
     piece: str, length: int

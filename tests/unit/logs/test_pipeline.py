@@ -28,6 +28,7 @@ from lmi_runtime.logs import (
 )
 from lmi_runtime.logs.handler import RootHandler
 from lmi_runtime.model import Invocation, LogFormat
+from tests.support.patience import PATIENCE_S
 
 from .conftest import MemorySink, invoke, settings
 
@@ -175,7 +176,7 @@ def test_an_object_that_is_slow_to_show_holds_up_nobody_else(
     class Slow:
         def __str__(self) -> str:
             inside.set()
-            assert go.wait(20)
+            assert go.wait(PATIENCE_S)
             return "slow"
 
     # The handler alone: those of the test runner do hold a lock while they format.
@@ -183,10 +184,10 @@ def test_an_object_that_is_slow_to_show_holds_up_nobody_else(
     slow, quick = (make_record(message) for message in (Slow(), "quick"))
     thread = threading.Thread(target=handler.handle, args=(slow,))
     thread.start()
-    assert inside.wait(10)
+    assert inside.wait(PATIENCE_S)
     handler.handle(quick)
     go.set()
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
     assert pipeline.flush(10)
     assert [o["message"] for o in sink.objects()] == ["quick", "slow"]
@@ -212,10 +213,10 @@ def test_warnings_are_logged(pipeline: LogPipeline, sink: MemorySink) -> None:
 def test_an_exception_that_ends_a_thread_is_logged_with_its_request(
     pipeline: LogPipeline, sink: MemorySink
 ) -> None:
-    invoke("r1", lambda: spawn_thread(lambda: 1 / 0).join(10))
+    invoke("r1", lambda: spawn_thread(lambda: 1 / 0).join(PATIENCE_S))
     plain = threading.Thread(target=lambda: 1 / 0, name="plain")
     plain.start()
-    plain.join(10)
+    plain.join(PATIENCE_S)
 
     assert pipeline.flush(10)
     ours, other = sink.objects()
@@ -488,12 +489,12 @@ def test_the_log_socket_gets_one_connection_a_stream(tmp_path: Path) -> None:
         server.bind(path)
         server.listen()
         process = subprocess.Popen([sys.executable, "-c", program])
-        server.settimeout(30)
+        server.settimeout(PATIENCE_S)
         connections = [server.accept()[0] for _ in range(2)]
         out, err = (connection.makefile("rb") for connection in connections)
         with out, err, connections[0], connections[1]:
             received = out.read().splitlines(), err.read().splitlines()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
 
     assert json.loads(received[1][0])["message"] == "err"
     assert {line for line in received[0] if not line.startswith(b"{")} == {b"raw"}

@@ -16,6 +16,7 @@ from awslambdaric.lambda_runtime_log_utils import _JSON_FRAME_TYPES, _TEXT_FRAME
 from lmi_runtime import _sync
 from lmi_runtime.logs import FramedSink, StreamSink
 from lmi_runtime.logs.sinks import ERR, OUT, Turn, redirect, write_fd
+from tests.support.patience import PATIENCE_S
 
 from .conftest import fill
 
@@ -81,7 +82,7 @@ def test_a_long_write_to_a_slow_reader_arrives_whole(pipe: tuple[int, int]) -> N
     out = b""
     while len(out) < len(data):
         out += os.read(read_fd, 10_000)
-    writer.join(10)
+    writer.join(PATIENCE_S)
 
     assert out == data
 
@@ -161,7 +162,7 @@ def test_processes_that_share_a_pipe_take_turns(pipe: tuple[int, int]) -> None:
     while len(out) < whole:
         out += os.read(pipe[0], 65_536)
     for writer in writers:
-        writer.join(10)
+        writer.join(PATIENCE_S)
 
     lines = bytes(out).splitlines()
     assert sorted(lines) == sorted([name * 20_000 for name in (b"a", b"b", b"c")] * 20)

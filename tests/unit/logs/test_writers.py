@@ -12,6 +12,7 @@ import pytest
 
 from lmi_runtime.logs.sinks import StreamSink
 from lmi_runtime.logs.writers import DirectWriter, ThreadWriter
+from tests.support.patience import PATIENCE_S
 
 from .conftest import MemorySink, fill
 
@@ -26,7 +27,7 @@ class GateSink(MemorySink):
 
     def write(self, stream: int, data: bytes, *, patience_s: float | None = None) -> bool:
         self.entered.set()
-        assert self.gate.wait(20)
+        assert self.gate.wait(PATIENCE_S)
         return super().write(stream, data)
 
 
@@ -39,7 +40,7 @@ def test_lines_come_out_in_order_and_in_few_writes() -> None:
     writer = ThreadWriter(sink, report)
 
     writer.put(0, b"first\n")
-    assert sink.entered.wait(10)
+    assert sink.entered.wait(PATIENCE_S)
     for n in range(100):
         writer.put(0, b"%d\n" % n)
     sink.gate.set()
@@ -67,7 +68,7 @@ def test_a_batch_stays_within_what_the_sink_keeps_together() -> None:
     sink.batch_bytes = 10
     writer = ThreadWriter(sink, report)
     writer.put(0, b"first\n")
-    assert sink.entered.wait(10)
+    assert sink.entered.wait(PATIENCE_S)
     for size in (4, 4, 4, 30, 4):
         writer.put(0, b"x" * size)
     sink.gate.set()
@@ -83,7 +84,7 @@ def test_lines_over_the_bound_are_dropped_counted_and_reported_once(
     sink = GateSink()
     writer = ThreadWriter(sink, report, **bounds)
     writer.put(0, b"0\n")
-    assert sink.entered.wait(10)
+    assert sink.entered.wait(PATIENCE_S)
 
     taken = [writer.put(0, b"%d\n" % n) for n in range(1, 9)]
 
@@ -143,7 +144,7 @@ def test_close_gives_up_on_a_blocked_pipe_in_time() -> None:
     sink = GateSink()
     writer = ThreadWriter(sink, report)
     writer.put(0, b"x\n")
-    assert sink.entered.wait(10)
+    assert sink.entered.wait(PATIENCE_S)
 
     assert not writer.close(0)
     assert not writer.put(0, b"late\n")

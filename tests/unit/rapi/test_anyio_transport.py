@@ -7,6 +7,7 @@ import pytest
 
 from lmi_runtime.rapi.anyio_transport import connect_anyio
 from lmi_runtime.rapi.transport import HungUp
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -23,5 +24,5 @@ async def test_a_send_cancelled_halfway_leaves_a_connection_that_says_so() -> No
             tasks.cancel_scope.cancel()
 
         assert connection.answered
-        with anyio.fail_after(5), pytest.raises(HungUp):
+        with anyio.fail_after(PATIENCE_S), pytest.raises(HungUp):
             await connection.receive()

@@ -20,6 +20,7 @@ from lmi_runtime.rapi.http import (
     header_text,
     quote_id,
 )
+from tests.support.examples import few
 
 names = st.from_regex(r"X-[A-Za-z0-9-]{1,20}", fullmatch=True)
 values = st.from_regex(r"[!-~]([ -~]{0,30}[!-~])?", fullmatch=True)
@@ -58,6 +59,7 @@ def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(at)]
 
 
+@few()
 @given(responses(), st.lists(st.integers(0, 800)))
 def test_any_split_of_a_response_parses_the_same(
     sent: tuple[bytes, Response], cuts: list[int]
@@ -73,6 +75,7 @@ def test_any_split_of_a_response_parses_the_same(
     assert not parser.started
 
 
+@few()
 @given(st.lists(responses(), min_size=2, max_size=4))
 def test_one_connection_carries_many_responses(sent: list[tuple[bytes, Response]]) -> None:
     """Nothing of one is left in the next."""
@@ -98,6 +101,7 @@ def test_a_connection_does_not_hold_on_to_what_it_delivered(framed: bytes) -> No
     assert parser._body == []
 
 
+@few()
 @given(responses(), responses())
 def test_an_extra_response_is_dropped_with_its_connection(
     first: tuple[bytes, Response], second: tuple[bytes, Response]
@@ -108,6 +112,7 @@ def test_an_extra_response_is_dropped_with_its_connection(
     assert not parser.reusable
 
 
+@few()
 @given(responses(), st.integers(0, 800))
 def test_the_end_of_the_stream_never_completes_a_framed_response(
     sent: tuple[bytes, Response], cut: int

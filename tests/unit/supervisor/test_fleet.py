@@ -21,6 +21,7 @@ from lmi_runtime.supervisor.fleet import (
     Spawn,
 )
 from lmi_runtime.supervisor.policy import RestartRules
+from tests.support.examples import few
 
 RULES = RestartRules(jitter=0.0)
 FAILURE = Failure("Runtime.ImportModuleError", "ImportError", "no module x")
@@ -403,3 +404,4 @@ class FleetMachine(RuleBasedStateMachine):
 
 
 TestFleetMachine = FleetMachine.TestCase
+TestFleetMachine.settings = few()

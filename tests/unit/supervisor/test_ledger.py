@@ -6,12 +6,13 @@ import itertools
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
 from lmi_runtime.model import InFlightLedger, Invocation
 from lmi_runtime.supervisor.ledger import IDS_BYTES, InFlight, SharedLedger
+from tests.support.examples import few
 
 ids = st.text(max_size=60).filter(lambda text: len(_bytes(text)) <= IDS_BYTES // 2)
 invocations = st.builds(Invocation, request_id=ids, invocation_id=st.none() | ids)
@@ -31,6 +32,7 @@ def test_it_is_the_port_the_dispatcher_knows() -> None:
     assert ledger.begin(Invocation(request_id="r")) >= 0
 
 
+@few()
 @given(st.lists(invocations, max_size=8), st.sets(st.integers(0, 7)))
 def test_what_began_and_did_not_end_is_read_back(served: list[Invocation], ended: set[int]) -> None:
     ledger = SharedLedger(8)
@@ -107,7 +109,6 @@ def test_a_ledger_without_room_is_refused() -> None:
 
 
 @given(old=st.none() | invocations, new=invocations, data=st.data())
-@settings(max_examples=300)
 def test_a_torn_record_never_shows_a_wrong_id(
     old: Invocation | None, new: Invocation, data: st.DataObject
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_torn_record_never_shows_a_wrong_id(
     assert set(ledger.read().in_flight) <= possible
 
 
+@few()
 @given(old=invocations, new=invocations, cut=st.integers(0, 255))
 def test_a_worker_killed_while_it_notes_leaves_the_record_unused(
     old: Invocation, new: Invocation, cut: int
@@ -226,6 +228,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 
 TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = few()
 
 
 def test_closing_gives_the_memory_back() -> None:

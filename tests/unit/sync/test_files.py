@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from lmi_runtime import _sync
 from lmi_runtime._sync import files
 from lmi_runtime.errors import ConfigurationError
+from tests.support.patience import PATIENCE_S
 
 
 def descriptors() -> int:
@@ -32,10 +33,13 @@ def lock_file(
         monkeypatch.setattr(files, "_has_ranges", False)
     elif not files._has_ranges:
         pytest.skip("not run: this kernel locks whole files only")
-    gc.collect()
-    before = descriptors()
-    yield _sync.LockFile(tmp_path / "locks")
-    assert descriptors() == before
+    gc.disable()  # it would close what other tests have left open
+    try:
+        before = descriptors()
+        yield _sync.LockFile(tmp_path / "locks")
+        assert descriptors() == before
+    finally:
+        gc.enable()
 
 
 def take(lock_file: _sync.LockFile, offset: int, *, shared: bool = False) -> _sync.Held:
@@ -315,12 +319,12 @@ def test_a_fork_waits_until_no_thread_is_between_opening_and_listing(
         fd = real_open(*arguments)  # type: ignore[arg-type]
         inside.set()
         # The other thread is about to fork; only a fork that does not wait gets further.
-        assert forking.wait(10)
+        assert forking.wait(PATIENCE_S)
         return fd
 
     monkeypatch.setattr(os, "open", slow_open)
     thread = _sync.spawn(lambda: taken.append(lock_file.try_lock(1)), name="taker")
-    assert inside.wait(10)
+    assert inside.wait(PATIENCE_S)
     monkeypatch.setattr(os, "open", real_open)
 
     class Announcing:
@@ -338,7 +342,7 @@ def test_a_fork_waits_until_no_thread_is_between_opening_and_listing(
     monkeypatch.setattr(files, "_guard", Announcing(real_guard))
     listed = in_child(lambda: not files._open_ones)
     monkeypatch.setattr(files, "_guard", real_guard)
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
     assert listed
     [held] = taken

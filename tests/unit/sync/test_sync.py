@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from lmi_runtime import _sync
+from tests.support.patience import PATIENCE_S
 
 whose: ContextVar[str] = ContextVar("whose", default="nobody")
 
@@ -56,7 +57,7 @@ def test_what_ends_a_thread_is_reported_with_its_context() -> None:
 @pytest.mark.parametrize("daemon", [True, False])
 def test_a_thread_keeps_the_process_alive_only_if_asked_to(daemon: bool) -> None:
     thread = _sync.spawn(lambda: None, name="test", daemon=daemon)
-    thread.join(10)
+    thread.join(PATIENCE_S)
 
     assert thread.daemon is daemon
     assert thread.name == "test"
@@ -105,7 +106,7 @@ def test_threads_that_count_together_lose_nothing() -> None:
             for n in range(4)
         ]
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE_S)
     finally:
         sys.setswitchinterval(switch_interval_s)
 

@@ -28,7 +28,6 @@ def fail(watched: list[weakref.ref[Thing]]) -> Any:
 @pytest.fixture
 def watched() -> Iterator[list[weakref.ref[Thing]]]:
     """References to what calls used; the garbage collector does not help."""
-    gc.collect()
     gc.disable()
     yield []
     gc.enable()

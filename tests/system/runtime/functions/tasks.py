@@ -162,12 +162,13 @@ async def release(event: Any, context: Any) -> Any:
 
 
 async def block(event: Any, context: Any) -> Any:
-    blocking_call(event["seconds"])
+    blocking_call(event["until"])
     return "at last"
 
 
-def blocking_call(seconds: float) -> None:
-    time.sleep(seconds)
+def blocking_call(until: str) -> None:
+    while not os.path.exists(until):
+        time.sleep(0.01)
 
 
 async def pause(event: Any, context: Any) -> Any:
