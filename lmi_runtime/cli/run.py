@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -13,9 +14,12 @@ from lmi_runtime import bootstrap
 from lmi_runtime.cli.arguments import port
 
 if TYPE_CHECKING:
-    from lmi_runtime.emulator import LogLine
+    from lmi_runtime.emulator import Emulator, LogLine
 
 __all__ = ["add_to"]
+
+# The workers begin to poll together, one event loop after the other.
+_OTHERS_S = 1.0
 
 _WELCOME = """\
 Serving {0} at {1}
@@ -65,7 +69,7 @@ async def _serve_locally(arguments: argparse.Namespace) -> int:
     async with local_environment(arguments, port=arguments.port, on_line=_show) as environment:
         stopped = loop.create_task(stop.wait())
         exited = loop.create_task(environment.wait_exited())
-        ready = loop.create_task(environment.emulator.wait_ready())
+        ready = loop.create_task(_wait_served(environment.emulator, arguments.concurrency))
         await asyncio.wait({stopped, exited, ready}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and not exited.done():
             url = environment.emulator.endpoint_url
@@ -80,6 +84,15 @@ async def _serve_locally(arguments: argparse.Namespace) -> int:
     if code:
         print(f"lmi run: the runtime ended with exit code {code}", file=sys.stderr)
     return 1 if code else 0
+
+
+async def _wait_served(emulator: Emulator, concurrency: int) -> None:
+    """Wait until somebody polls, and then for the others, so that no early call is refused."""
+    await emulator.wait_ready()
+    # A handler with a limit of its own is never polled for so often.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_OTHERS_S):
+            await emulator.wait_ready(polls=concurrency)
 
 
 def _show(line: LogLine) -> None:
