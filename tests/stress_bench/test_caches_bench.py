@@ -78,6 +78,7 @@ def test_bars_are_held_against_what_was_measured() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_each_time(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows = sum_up(

@@ -12,6 +12,7 @@ from stress.bench.contest.jobs import Job, Outcome, in_turns, run_job, run_turns
 from stress.bench.contest.machine import describe, missing
 from stress.bench.contest.tables import Sheet, columns, render, render_targets
 from stress.bench.contest.tally import Row, Target, at_least, at_most, plain, sum_up
+from tests.support.patience import PATIENCE_S
 
 MEASURES = "tests.support.bench_measures"
 SHEET = Sheet("a title", columns("leases/s = per_s ,.0f *", "p99 ms = p99_ms .1f"))
@@ -177,7 +178,7 @@ def test_a_bench_runs_from_its_command_line_to_its_report(
         needs={"absent": "no_such_module"},
         distributions=["rich"],
         options=lambda measure, contender, arguments: {"seconds": arguments.seconds},
-        limit_s=lambda options: 30.0,
+        limit_s=lambda options: PATIENCE_S,
         judge=lambda rows: [at_least("letters", rows[0].figures["letters"].median, 5)],
         draw=lambda rows, outcomes, folder: [folder / "picture.svg"],
     )

@@ -173,6 +173,7 @@ def test_what_has_failed_reaches_no_bar() -> None:
     assert [target.reached for target in targets] == [False, False]
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_each_time_and_name_their_units(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     outcomes = [

@@ -51,19 +51,22 @@ def test_memory_of_two_processes_is_added_up() -> None:
 
 def test_cpu_time_counts_a_child_that_has_been_reaped() -> None:
     before_s = cpu_s([os.getpid()])
-    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    burn = "import time\nwhile time.process_time() < 0.1: pass"
     subprocess.run([sys.executable, "-c", burn], check=True)
 
-    assert cpu_s([os.getpid()]) - before_s >= 0.28  # the kernel counts in ticks of 10 ms
+    assert cpu_s([os.getpid()]) - before_s >= 0.08  # the kernel counts in ticks of 10 ms
 
 
 def test_age_is_that_of_the_oldest_process() -> None:
+    begin_s = time.monotonic()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         young_s = age_s([child.pid])
+        most_s = time.monotonic() - begin_s
+        mine_s = age_s([os.getpid()])
         both_s = age_s([child.pid, os.getpid()])
         child.kill()
 
-    assert -0.02 <= young_s < 10.0
-    assert both_s == pytest.approx(age_s([os.getpid()]), abs=1.0)
+    assert -0.02 <= young_s <= most_s + 0.02  # the kernel counts in ticks of 10 ms
+    assert mine_s <= both_s <= age_s([os.getpid()])
     assert both_s > young_s
     assert time.clock_gettime(time.CLOCK_BOOTTIME) > both_s

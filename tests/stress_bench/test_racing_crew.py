@@ -14,10 +14,11 @@ from stress.bench.racing import peers
 from stress.bench.racing.crew import Crew
 from stress.bench.racing.facts import Facts
 from stress.bench.racing.outcome import Budget
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.system
 
-BUDGET = Budget(schedules=3, seconds=0.1)
+BUDGET = Budget(schedules=3, seconds=PATIENCE_S)
 
 PROGRAM = """\
 KIND = "thread"
@@ -40,7 +41,7 @@ def program(folder: Path, name: str, *, act: str = "None", holds: str = "True") 
 
 @pytest.fixture
 def crew() -> Iterator[Crew]:
-    crew = Crew("naive", [sys.executable], grace_s=20.0)
+    crew = Crew("naive", [sys.executable])
     yield crew
     crew.close()
 
@@ -78,9 +79,9 @@ def test_a_checker_that_hangs_is_ended_and_replaced(tmp_path: Path) -> None:
     crew = Crew("naive", [sys.executable], grace_s=0.0)
     endless = program(tmp_path, "endless", holds="[None for _ in iter(int, 1)]")
     try:
-        crew.check(program(tmp_path, "bad", holds="False"), Budget(3, 10.0))
-        outcome = crew.check(endless, BUDGET)
-        next_one = crew.check(program(tmp_path, "bad", holds="False"), Budget(3, 10.0))
+        crew.check(program(tmp_path, "bad", holds="False"), BUDGET)
+        outcome = crew.check(endless, Budget(schedules=3, seconds=0.1))
+        next_one = crew.check(program(tmp_path, "bad", holds="False"), BUDGET)
     finally:
         crew.close()
 

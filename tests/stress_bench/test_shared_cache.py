@@ -23,7 +23,7 @@ def test_a_short_run_measures_everything(capsys: pytest.CaptureFixture[str]) -> 
     for figure in ("gets_per_s", "gets_per_cpu_s", "mixed_per_s", "load_ms", "recovery_ms"):
         assert ours[figure] > 0
     assert ours["loads"] == 1
-    assert ours["recovery_ms"] < 200
+    assert ours["recovery_ms"] < 30_000  # whoever loads would have slept for 60 s
 
 
 def test_a_table_has_a_line_for_each() -> None:
