@@ -11,6 +11,7 @@ import anyio.lowlevel
 
 from lmi_runtime import _sync
 from lmi_runtime.pools.model import Connector
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["Connection", "Server"]
 
@@ -87,7 +88,7 @@ class Server:
 
     def said_goodbye(self) -> Connection:
         """The next connection that was closed; waits for it."""
-        return self.goodbyes.get(timeout=10)
+        return self.goodbyes.get(timeout=PATIENCE_S)
 
     def for_threads(self, *, check: bool = False, reset: bool = False) -> Connector[Connection]:
         return Connector(

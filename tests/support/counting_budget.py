@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from lmi_runtime.pools import Permit
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["CountingBudget"]
 
@@ -47,4 +48,4 @@ class CountingBudget:
     def wait_taken(self, count: int) -> None:
         """Wait until so many permits are taken."""
         with self._lock:
-            assert self._lock.wait_for(lambda: self.taken == count, 10), self.taken
+            assert self._lock.wait_for(lambda: self.taken == count, PATIENCE_S), self.taken

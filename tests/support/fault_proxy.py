@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TypeVar
 
+from tests.support.patience import PATIENCE_S
+
 __all__ = ["FaultProxy"]
 
 T = TypeVar("T")
@@ -50,7 +52,7 @@ class FaultProxy:
         self._do(self._open.set)
         self._server = asyncio.run_coroutine_threadsafe(
             asyncio.start_server(self._serve, self.host, 0), self._loop
-        ).result(10)
+        ).result(PATIENCE_S)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -60,9 +62,9 @@ class FaultProxy:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(PATIENCE_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         self._loop.close()
 
     @property
@@ -155,4 +157,4 @@ class FaultProxy:
         async def act() -> T:
             return action()
 
-        return asyncio.run_coroutine_threadsafe(act(), self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(act(), self._loop).result(PATIENCE_S)

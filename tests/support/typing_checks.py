@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.repository import REPOSITORY
 
 __all__ = ["check_types"]
@@ -31,13 +34,19 @@ def check_types(source: str, misuse: str, wrong: Mapping[str, str], folder: Path
     module = folder / "checked.py"
     # Strict mypy reports an `ignore` that nothing needs: each wrong line has to be an error.
     module.write_text(f"{source}\n\n{misuse}\n{statements}")
-    options = ["--strict", "--config-file=", f"--cache-dir={folder / 'cache'}"]
+    options = ["--strict", "--config-file=", f"--cache-dir={_knowledge().name}"]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", *options, str(module)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=4 * PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@functools.cache
+def _knowledge() -> tempfile.TemporaryDirectory[str]:
+    """What mypy knows of the package: the first check in a process learns it for all others."""
+    return tempfile.TemporaryDirectory(prefix="mypy-")

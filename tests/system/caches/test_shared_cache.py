@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.repository import REPOSITORY
 
 pytestmark = pytest.mark.system
@@ -73,7 +74,7 @@ def play(request: pytest.FixtureRequest, tmp_path: Path) -> Play:
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
@@ -314,7 +315,7 @@ say([results, [cache.get(("mine", number)) for number in range(4)]])
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=PATIENCE_S,
     )
 
     assert done.returncode == 0, done.stderr

@@ -26,6 +26,7 @@ from sqlalchemy import create_engine, text
 from lmi_runtime.pools import Pool
 from lmi_runtime.pools.adapters.psycopg import connector
 from lmi_runtime.pools.adapters.sqlalchemy import LmiPool
+from tests.support.patience import PATIENCE_S
 from tests.support.postgres_drivers import DRIVERS
 
 Ask = Callable[[int], tuple[int, int]]
@@ -112,7 +113,7 @@ def child(ask: Ask, close: Callable[[], Any], number: int, parents: set[int]) ->
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     right = [answer == number and backend not in parents for answer, backend in seen]
     close()
     return 0 if right == [True] * 3 else 3

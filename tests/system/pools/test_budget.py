@@ -23,6 +23,7 @@ import pytest
 
 from lmi_runtime.pools import Permit
 from lmi_runtime.pools.budget import ConnectionBudget
+from tests.support.patience import PATIENCE_S
 from tests.support.repository import REPOSITORY
 
 pytestmark = [
@@ -32,7 +33,6 @@ pytestmark = [
 ]
 
 SIZE = 5
-PATIENCE_S = 40
 
 
 class Witness:
@@ -352,7 +352,11 @@ def test_a_process_that_ends_with_permits_says_nothing(tmp_path: Path) -> None:
         "p = b.acquire(lambda: False); print(b.held)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
+
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -26,13 +28,14 @@ warnings.simplefilter("ignore", DeprecationWarning)  # forks beside threads are 
 # one that every first look-up of a host imports.
 import encodings.idna
 from lmi_runtime import Pool
+from tests.support.patience import PATIENCE_S
 
-port, forks, how = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+port, forks = map(int, sys.argv[1:])
 
 
 class Connection:
     def __init__(self):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         self.say("hello")
 
     def say(self, word):
@@ -55,7 +58,7 @@ class Connection:
 
 pool = Pool(
     Connection, close=Connection.close, check=lambda c: c.say("check"),
-    reset=lambda c: c.say("reset"), max_size=4, bypass_check_s=0.001, timeout_s=20,
+    reset=lambda c: c.say("reset"), max_size=4, bypass_check_s=0.001, timeout_s=PATIENCE_S,
 )
 stop = threading.Event()
 errors = []
@@ -71,9 +74,9 @@ def use():
             return
 
 
-def in_child():
-    signal.alarm(30)  # a child that hangs is killed, and that is seen
-    faulthandler.dump_traceback_later(20, exit=True)
+def in_child(how):
+    signal.alarm(int(2 * PATIENCE_S))  # a child that hangs is killed, and that is seen
+    faulthandler.dump_traceback_later(PATIENCE_S, exit=True)
     threads = [threading.Thread(target=three_times) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -94,12 +97,12 @@ def three_times():
         errors.append(repr(error))
 
 
-def fork():
+def fork(how):
     pid = os.fork()
     if pid:
         return pid
     try:
-        in_child()
+        in_child(how)
     except BaseException:
         import traceback
 
@@ -110,11 +113,11 @@ def fork():
     os._exit(0)
 
 
-def fork_in_a_lease():
+def fork_in_a_lease(how):
     # The block ends in the child, too: it gives back what is not its own.
     with pool.lease() as connection:
         connection.say("use")
-        pid = fork()
+        pid = fork(how)
     return pid
 
 
@@ -123,15 +126,16 @@ for thread in threads:
     thread.start()
 statuses = []
 for number in range(forks):
-    pid = fork_in_a_lease() if number % 2 else fork()
+    how = ("closes", "vanishes", "exits")[number % 3]
+    pid = fork_in_a_lease(how) if number % 2 else fork(how)
     if pid == 0:
         sys.exit(0)  # through the whole end of an interpreter
     statuses.append(os.waitpid(pid, 0)[1])
 stop.set()
 for thread in threads:
-    thread.join(20)
+    thread.join(PATIENCE_S)
 alive = sum(thread.is_alive() for thread in threads)
-pool.close(20)
+pool.close(PATIENCE_S)
 facts = pool.statistics()
 print(json.dumps({"statuses": statuses, "errors": errors, "alive": alive, "open": facts.open,
                   "opened": facts.opened, "leases": facts.leases}))
@@ -172,20 +176,19 @@ def listener() -> Iterator[Listener]:
         thread.start()
         yield server
         server.shutdown()
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
 
-@pytest.mark.parametrize("how", ["closes", "vanishes", "exits"])
-def test_forty_forks_while_eight_threads_lease(listener: Listener, how: str) -> None:
+def test_forty_forks_while_eight_threads_lease(listener: Listener) -> None:
     """Whether a child closes its pool, ends at once, or through the end of its interpreter."""
     port = listener.server_address[1]
 
     done = subprocess.run(
-        [sys.executable, "-c", STORM, str(port), "40", how],
+        [sys.executable, "-c", STORM, str(port), "40"],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=4 * PATIENCE_S,
         check=False,
     )
 

@@ -22,6 +22,7 @@ from lmi_runtime.pools.adapters.httpx import async_transport, transport
 from tests.support.counting_budget import CountingBudget
 from tests.support.fault_proxy import FaultProxy
 from tests.support.http_server import HttpServer
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.system
 
@@ -60,7 +61,7 @@ def run_together(jobs: list[Callable[[], object]]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE_S)
 
 
 async def off_loop(job: Callable[[], None]) -> None:
@@ -151,7 +152,7 @@ async def test_one_transport_serves_several_loops(library: Any, server: HttpServ
         assert (await client.get(f"{server.url}/echo/here")).text == "here"
         assert server.connections == 2
     other.call_soon_threadsafe(other.stop)
-    thread.join(5)
+    thread.join(PATIENCE_S)
     other.close()
 
 

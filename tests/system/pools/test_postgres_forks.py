@@ -17,6 +17,7 @@ from lmi_runtime.pools import Pool
 from lmi_runtime.pools.adapters import asyncpg as asyncpg_adapter
 from lmi_runtime.pools.adapters import psycopg as psycopg_adapter
 from lmi_runtime.pools.adapters.sqlalchemy import LmiPool
+from tests.support.patience import PATIENCE_S
 from tests.support.postgres_server import PostgresServer
 from tests.support.repository import REPOSITORY
 
@@ -83,7 +84,6 @@ def test_a_child_has_no_hold_of_its_parents_sockets(postgres: PostgresServer) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("kind", ["psycopg", "sqlalchemy", "tasks:psycopg", "tasks:asyncpg"])
 def test_forty_forks_under_load(kind: str, postgres: PostgresServer) -> None:
     program = [sys.executable, "-W", "error", "-m", "tests.system.pools.postgres_forks"]
@@ -92,7 +92,7 @@ def test_forty_forks_under_load(kind: str, postgres: PostgresServer) -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=4 * PATIENCE_S,
         check=False,
     )
 

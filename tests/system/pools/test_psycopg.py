@@ -17,6 +17,7 @@ from lmi_runtime.errors import PoolTimeout
 from lmi_runtime.pools import ConnectionBudget, Pool
 from lmi_runtime.pools.adapters.psycopg import connector
 from tests.support.fault_proxy import FaultProxy
+from tests.support.patience import PATIENCE_S
 from tests.support.postgres_server import PostgresServer
 from tests.support.requests import serving
 
@@ -98,7 +99,7 @@ def test_each_thread_gets_its_own_answers(postgres: PostgresServer) -> None:
 
     with ThreadPoolExecutor(8) as threads:
         jobs = [threads.submit(requests) for _ in range(8)]
-        assert sum(job.result(30) for job in jobs) == 200
+        assert sum(job.result(PATIENCE_S) for job in jobs) == 200
 
     assert len(postgres.sessions()) == pool.statistics().opened == 2
     pool.close()

@@ -22,6 +22,7 @@ from lmi_runtime.pools import ConnectionBudget
 from lmi_runtime.pools.adapters.redis import async_connection_pool, connection_pool
 from tests.support.counting_budget import CountingBudget
 from tests.support.fault_proxy import FaultProxy
+from tests.support.patience import PATIENCE_S
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.system
@@ -139,7 +140,7 @@ def test_threads_share_as_many_connections_as_there_may_be(
 
         threads = [in_thread(lambda n=number: job(n)) for number in range(8)]  # type: ignore[misc]
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE_S)
 
         assert wrong == []
         assert client.connection_pool.statistics().leases >= 400
@@ -167,7 +168,7 @@ async def test_one_client_serves_several_loops(library: str, server: RedisServer
         assert await asyncio.wrap_future(there) != await client.client_id()
         assert client.connection_pool.statistics().open == 2
     other.call_soon_threadsafe(other.stop)
-    thread.join(5)
+    thread.join(PATIENCE_S)
     other.close()
 
 
@@ -412,7 +413,7 @@ def test_the_next_request_has_time_of_its_own(client: Any, server: RedisServer) 
 
     assert client.blpop(["list"], timeout=4) == (b"list", b"late")
     assert client.connection_pool.statistics().opened == 1
-    later.join(5)
+    later.join(PATIENCE_S)
 
 
 def test_a_connection_that_comes_back_has_its_own_time_again(client: Any) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[3]
 
 pytestmark = pytest.mark.system
@@ -20,9 +22,9 @@ from lmi_runtime.errors import PoolClosed, WrongKindOfCaller
 from lmi_runtime.pools import once, registry
 from lmi_runtime.context import set_worker_loop
 from lmi_runtime.pools.resources import resource
+from tests.support.patience import PATIENCE_S
 
 warnings.simplefilter("ignore")  # forking with threads is what this is about
-signal.alarm(20)  # children inherit no alarm: each sets its own
 parent = os.getpid()
 
 def say(*words):
@@ -41,7 +43,7 @@ def forked(body):
     '''Run `body` in a child that ends as programs end, and wait for it.'''
     child = os.fork()
     if child == 0:
-        signal.alarm(15)
+        signal.alarm(int(PATIENCE_S))  # it must not outlive a parent that was killed
         code = 1
         try:
             body()
@@ -60,7 +62,7 @@ def said(program: str) -> list[str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=2 * PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -90,11 +92,11 @@ del first
 def body():
     assert not connection.opened
     assert connection().pid == settings() == os.getpid()
-    anyio.run(registry.close_everything, 5.0)
+    anyio.run(registry.close_everything, PATIENCE_S)
 
 forked(body)
 assert connection().pid == parent
-anyio.run(registry.close_everything, 5.0)
+anyio.run(registry.close_everything, PATIENCE_S)
 """) == [
         "parent connects",
         "parent loads",
@@ -179,20 +181,20 @@ entered, gate, held = threading.Event(), threading.Event(), threading.Event()
 def thing():
     if os.getpid() == parent:
         entered.set()
-        gate.wait(15)
+        gate.wait(PATIENCE_S)
     return os.getpid()
 
 def hold():
     with once._lock():
         held.set()
-        gate.wait(15)
+        gate.wait(PATIENCE_S)
 
 asks = threading.Thread(target=thing)
 asks.start()
-entered.wait(15)
+entered.wait(PATIENCE_S)
 holds = threading.Thread(target=hold)
 holds.start()
-held.wait(15)
+held.wait(PATIENCE_S)
 
 def body():
     assert thing() == os.getpid()

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from lmi_runtime.errors import PoolTimeout
 from lmi_runtime.pools import ConnectionBudget
 from lmi_runtime.pools.adapters.sqlalchemy import LmiPool, LmiPoolTimeout
+from tests.support.patience import PATIENCE_S
 from tests.support.postgres_server import PostgresServer
 from tests.support.requests import serving
 from tests.support.storms import StormKind, storm
@@ -142,7 +143,7 @@ def test_threads_get_their_own_answers_and_their_turn(postgres: PostgresServer) 
 
     with ThreadPoolExecutor(8) as threads:
         jobs = [threads.submit(requests) for _ in range(8)]
-        assert sum(job.result(30) for job in jobs) == 160
+        assert sum(job.result(PATIENCE_S) for job in jobs) == 160
 
     assert pool_of(engine).statistics().opened == 2
     engine.dispose()
@@ -221,7 +222,7 @@ def test_those_who_wait_while_it_is_disposed_of_are_served(postgres: PostgresSer
         wait_until(lambda: pool.statistics().waiting == 1)
         engine.dispose()
         lent.close()
-        assert waiting.result(20) == 0
+        assert waiting.result(PATIENCE_S) == 0
     pool.dispose()
     engine.dispose()
 
@@ -355,7 +356,7 @@ def test_loops_in_threads_share_an_engine(driver: str, postgres: PostgresServer)
     both = threading.Barrier(2)
 
     async def requests() -> int:
-        both.wait(10)
+        both.wait(PATIENCE_S)
         return await async_failures(engine, 15)
 
     with ThreadPoolExecutor(2) as threads:

@@ -11,13 +11,14 @@ import pytest
 
 from lmi_runtime.caches import Cache
 from lmi_runtime.caches.exclusive import Exclusive
+from tests.support.patience import PATIENCE_S
 
 
 def in_time(step: Callable[[], object]) -> None:
     """Run `step` in a thread; what hangs is a failure."""
     thread = threading.Thread(target=step, daemon=True)
     thread.start()
-    thread.join(20)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 
@@ -99,8 +100,8 @@ def test_others_wait() -> None:
     thread = threading.Thread(target=other)
     with lock:
         thread.start()
-        assert entered.wait(20)
+        assert entered.wait(PATIENCE_S)
         order.append("first")
-    thread.join(20)
+    thread.join(PATIENCE_S)
 
     assert order == ["first", "other"]

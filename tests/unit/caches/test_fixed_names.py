@@ -16,6 +16,7 @@ from lmi_runtime.caches import fixed_names
 from lmi_runtime.caches.fixed_names import _on_event, taking_care
 from lmi_runtime.context import Request, enter
 from lmi_runtime.model import Invocation
+from tests.support.patience import PATIENCE_S
 from tests.support.repository import REPOSITORY
 
 T = TypeVar("T")
@@ -241,7 +242,7 @@ def test_the_real_hook_sees_every_way_to_open(tmp_path: Path) -> None:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
 

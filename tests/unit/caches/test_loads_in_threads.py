@@ -13,6 +13,7 @@ import pytest
 from lmi_runtime.caches import Cache, Loaded
 from lmi_runtime.context import peek
 from lmi_runtime.errors import LoadTimeout, ReentrantLoad
+from tests.support.patience import PATIENCE_S
 from tests.unit.caches.tools import AsyncGate, Call, Gate, SetClock, serve, until
 
 
@@ -361,7 +362,7 @@ def test_a_load_may_need_other_values() -> None:
 def test_a_ring_that_two_threads_close_is_told_to_one_at_least() -> None:
     """Thread 1 loads A and needs B; thread 2 loads B and needs A."""
     cache: Cache[Any] = Cache()
-    both = threading.Barrier(2, timeout=10)
+    both = threading.Barrier(2, timeout=PATIENCE_S)
 
     def needs(other: str) -> Any:
         both.wait()

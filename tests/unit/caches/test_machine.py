@@ -180,4 +180,4 @@ class Answers(RuleBasedStateMachine):
 
 
 TestAnswers = Answers.TestCase
-TestAnswers.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestAnswers.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)

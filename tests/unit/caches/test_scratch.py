@@ -25,6 +25,7 @@ from lmi_runtime.context import Request, enter, spawn_thread
 from lmi_runtime.errors import ConfigurationError, NoActiveRequest, ScratchFull
 from lmi_runtime.handlers import handler
 from lmi_runtime.model import Invocation
+from tests.support.patience import PATIENCE_S
 from tests.support.repository import REPOSITORY
 
 T = TypeVar("T")
@@ -112,7 +113,7 @@ def test_tasks_and_threads_of_a_request_share_one() -> None:
     barrier = threading.Barrier(4)
 
     def ask() -> None:
-        barrier.wait(10)
+        barrier.wait(PATIENCE_S)
         seen.append(request_tmpdir())
 
     async def task() -> Path:
@@ -121,7 +122,7 @@ def test_tasks_and_threads_of_a_request_share_one() -> None:
     def body() -> None:
         threads = [spawn_thread(ask) for _ in range(4)]
         for thread in threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         seen.append(anyio.run(task))
 
     serving(request, body)
@@ -422,13 +423,13 @@ def test_two_threads_that_come_first_share_one_place(
         if not threads:
             threads.append(threading.Thread(target=lambda: seen.append(scratch._root())))
             threads[0].start()
-            assert at_the_door.wait(10)
+            assert at_the_door.wait(PATIENCE_S)
         return real(everybodys)
 
     monkeypatch.setattr(scratch, "_lock", Announcing())
     monkeypatch.setattr(scratch, "_Root", slow)
     seen.append(scratch._root())
-    threads[0].join(10)
+    threads[0].join(PATIENCE_S)
 
     assert len(seen) == 2
     assert seen[0] is seen[1]
@@ -442,7 +443,11 @@ def test_a_process_that_ends_leaves_nothing(temporary: Path) -> None:
         "enter(Request(Invocation(request_id='r'))); (request_tmpdir() / 'f').touch(); print('ok')"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=30
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")

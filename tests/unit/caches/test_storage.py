@@ -152,7 +152,7 @@ class Shelves(RuleBasedStateMachine):
 
 
 TestShelves = Shelves.TestCase
-TestShelves.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
+TestShelves.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 
 
 @given(
@@ -247,7 +247,7 @@ def test_threads_share_a_mapping_that_is_not_made_for_it() -> None:
     cache: Cache[int] = Cache(storage=cachetools.LRUCache(20))
 
     def work() -> None:
-        for number in range(2_000):
+        for number in range(500):
             key = number % 40
             assert cache.get_or_load(key, lambda key=key: key) == key
 

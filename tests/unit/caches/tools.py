@@ -12,8 +12,7 @@ import anyio.abc
 from lmi_runtime.caches.model import Clock
 from lmi_runtime.context import Request, enter
 from lmi_runtime.model import Invocation
-
-PATIENCE_S = 10.0
+from tests.support.patience import PATIENCE_S
 
 
 class SetClock:

@@ -26,6 +26,7 @@ from lmi_runtime.context import WorkerFacts
 from lmi_runtime.errors import ConfigurationError
 from lmi_runtime.pools import Budget, Permit, budget
 from lmi_runtime.pools.budget import ConnectionBudget, connection_share
+from tests.support.patience import PATIENCE_S
 
 Make = Callable[..., ConnectionBudget]
 
@@ -314,16 +315,16 @@ class Waiters:
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(10)
+            thread.join(PATIENCE_S)
 
     def _pause(self, seconds: float) -> None:
         name = threading.current_thread().name
         self.pauses.setdefault(name, []).append(seconds)
         self.news.put((name, "asked"))
-        assert self._gates[name].acquire(timeout=20)
+        assert self._gates[name].acquire(timeout=PATIENCE_S)
 
     def _news_of(self, name: str) -> str:
-        who, what = self.news.get(timeout=20)
+        who, what = self.news.get(timeout=PATIENCE_S)
         assert who == name
         return what
 

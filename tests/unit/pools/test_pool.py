@@ -32,6 +32,7 @@ from lmi_runtime.pools.keeper import Keeper, keeper
 from lmi_runtime.pools.model import Permit
 from lmi_runtime.pools.pool import Pool
 from tests.support.connections import Connection, Server
+from tests.support.patience import PATIENCE_S
 
 MakePool = Callable[..., Pool[Connection]]
 
@@ -94,7 +95,7 @@ class Parked:
         monkeypatch.setattr(_sync, "ThreadParker", Parker)
 
     def wait(self) -> None:
-        self._parked.get(timeout=10)
+        self._parked.get(timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ class InThread:
             self._outcome.put((None, error))
 
     def result(self) -> Any:
-        value, error = self._outcome.get(timeout=10)
+        value, error = self._outcome.get(timeout=PATIENCE_S)
         if error is not None:
             raise error
         return value
@@ -329,7 +330,7 @@ def test_more_than_may_wait_are_refused(make_pool: MakePool, parked: Parked) -> 
 
 
 def test_a_cold_burst_opens_side_by_side(make_pool: MakePool, server: Server) -> None:
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=PATIENCE_S)
     server.on_open = together.wait
     pool = make_pool(max_size=4)
     threads = [InThread(lambda: pool.lease().acquire()) for _ in range(4)]
@@ -344,7 +345,7 @@ def test_what_opening_raises_is_the_answer_to_all_who_wait(
     make_pool: MakePool, server: Server, parked: Parked
 ) -> None:
     opens = threading.Event()
-    server.on_open = lambda: opens.wait(10)
+    server.on_open = lambda: opens.wait(PATIENCE_S)
     server.failures = [OSError("refused")]
     pool = make_pool()
     waiting = [InThread(lambda: pool.lease().acquire()) for _ in range(3)]
@@ -434,7 +435,7 @@ def test_a_keeper_without_a_thread_starts_one_next_time(monkeypatch: pytest.Monk
 
     keeper.watch(patient)
 
-    tended.get(timeout=10)
+    tended.get(timeout=PATIENCE_S)
 
 
 def test_a_keeper_survives_a_pool_that_raises(caplog: pytest.LogCaptureFixture) -> None:
@@ -453,10 +454,10 @@ def test_a_keeper_survives_a_pool_that_raises(caplog: pytest.LogCaptureFixture) 
     sick, patient = Sick(), Patient()
     keeper.watch(sick)
     keeper.watch(patient)
-    tended.get(timeout=10)
+    tended.get(timeout=PATIENCE_S)
     keeper.poke()
 
-    tended.get(timeout=10)
+    tended.get(timeout=PATIENCE_S)
     assert "too many open files" in caplog.text
 
 
@@ -485,7 +486,7 @@ def test_one_that_cannot_be_reset_is_closed(make_pool: MakePool, server: Server)
 
 def test_one_whose_reset_takes_too_long_is_closed(make_pool: MakePool, server: Server) -> None:
     late = threading.Event()
-    server.on_reset = lambda: late.wait(10)
+    server.on_reset = lambda: late.wait(PATIENCE_S)
     pool = make_pool(server.for_threads(reset=True), io_timeout_s=0.01)
     with pool.lease() as connection:
         pass
@@ -661,11 +662,11 @@ def test_the_least_is_kept_open(make_pool: MakePool, server: Server, clock: Cloc
     pool = make_pool(max_size=3, min_size=2)
     with pool.lease():
         pass
-    opened.get(timeout=10)
+    opened.get(timeout=PATIENCE_S)
 
     tend(pool)
 
-    opened.get(timeout=10)
+    opened.get(timeout=PATIENCE_S)
     assert opened.empty()
 
 
@@ -952,7 +953,7 @@ def test_what_never_opens_is_taken_for_no_longer_wanted(
     with pytest.raises(PoolTimeout):
         pool.lease(timeout_s=0.01).acquire()
 
-    assert asked.get(timeout=10)
+    assert asked.get(timeout=PATIENCE_S)
     assert server.connections == []
 
 

@@ -22,6 +22,7 @@ from lmi_runtime.pools.keeper import keeper
 from lmi_runtime.pools.model import Permit
 from lmi_runtime.pools.pool import Pool
 from tests.support.connections import Connection, Server
+from tests.support.patience import PATIENCE_S
 
 MakePool = Callable[..., Pool[Connection]]
 
@@ -384,7 +385,7 @@ async def test_threads_and_tasks_stand_in_one_line(server: Server) -> None:
                 tasks.start_soon(task, number)
             await anyio.to_thread.run_sync(in_line, number + 1)
     for each in threads:
-        await anyio.to_thread.run_sync(each.join, 10)
+        await anyio.to_thread.run_sync(each.join, PATIENCE_S)
 
     assert order == list(range(6))
     await pool.aclose()
@@ -495,12 +496,12 @@ def test_two_loops_at_once_share(make_pool: MakePool) -> None:
 
     loop = threading.Thread(target=asyncio.run, args=(greedy(),), daemon=True)
     loop.start()
-    assert busy.wait(10)
+    assert busy.wait(PATIENCE_S)
     try:
         asyncio.run(modest())
     finally:
         served.set()
-        loop.join(10)
+        loop.join(PATIENCE_S)
 
 
 def test_a_task_that_is_destroyed_while_it_waits_is_gone_from_the_line(
@@ -561,11 +562,11 @@ def test_a_loop_that_is_held_up_loses_the_connection_and_keeps_its_place(server:
             tasks.start_soon(borrow)
             await blocked()
             waits.set()
-            goes_on.wait(10)  # as a handler does that blocks its loop
+            goes_on.wait(PATIENCE_S)  # as a handler does that blocks its loop
 
     loop = threading.Thread(target=asyncio.run, args=(held_up(),), daemon=True)
     loop.start()
-    assert waits.wait(10)
+    assert waits.wait(PATIENCE_S)
     holder.release()
     assert pool.statistics().idle == 0, "it was handed to the loop"
     with pytest.raises(PoolTimeout):
@@ -575,7 +576,7 @@ def test_a_loop_that_is_held_up_loses_the_connection_and_keeps_its_place(server:
     with pool.lease(timeout_s=1):
         order.append("thread")
         goes_on.set()
-    loop.join(10)
+    loop.join(PATIENCE_S)
 
     assert order == ["thread", "held up"]
     pool.close()
@@ -593,11 +594,11 @@ def test_a_loop_ends_though_the_budget_is_exhausted(server: Server, run: Run) ->
     async def hasty() -> None:
         with pytest.raises(PoolTimeout):
             await pool.lease(timeout_s=0.02).aacquire()
-        permits.waits.get(timeout=10)
+        permits.waits.get(timeout=PATIENCE_S)
 
     runs = threading.Thread(target=run, args=(hasty,), daemon=True)
     runs.start()
-    runs.join(10)
+    runs.join(PATIENCE_S)
 
     assert not runs.is_alive()
     permits.free.release()
@@ -619,7 +620,7 @@ def test_the_permit_of_an_opening_is_free_when_its_loop_just_stops(server: Serve
 
     tend(pool)
 
-    permits.released.get(timeout=10)
+    permits.released.get(timeout=PATIENCE_S)
     assert pool.statistics().opening == 0
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     for left in list(_sync.tasks._alive):  # type: ignore[attr-defined]

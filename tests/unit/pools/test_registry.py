@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from lmi_runtime import _sync
 from lmi_runtime.pools import registry
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
-PLENTY_S = 10.0
+PLENTY_S = 2 * PATIENCE_S
 SOON_S = 0.05
 
 Patch = pytest.MonkeyPatch
@@ -70,7 +71,7 @@ def loop_elsewhere() -> Iterator[tuple[asyncio.AbstractEventLoop, int]]:
         yield loop, thread.ident
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(PATIENCE_S)
         loop.close()
 
 
@@ -182,7 +183,7 @@ async def test_a_thread_that_is_late_is_left_behind_and_there_is_no_time_for_oth
 
     class Slow(Door):
         def close_now(self, budget_s: float) -> None:
-            gate.wait(10)
+            gate.wait(PATIENCE_S)
             ended.set()
 
     doors = [Door("a", closed), Door("b", closed), Slow("slow", closed)]
@@ -192,7 +193,7 @@ async def test_a_thread_that_is_late_is_left_behind_and_there_is_no_time_for_oth
     await registry.close_everything(SOON_S)
     gate.set()
 
-    assert ended.wait(10)
+    assert ended.wait(PATIENCE_S)
     assert closed == []
     assert [record.message for record in caplog.records] == [
         "slow did not close within 0.05 s",

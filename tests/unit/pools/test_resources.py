@@ -30,6 +30,7 @@ from lmi_runtime.errors import (
 from lmi_runtime.model import Invocation
 from lmi_runtime.pools import once, registry
 from lmi_runtime.pools.resources import AsyncResource, Resource, resource
+from tests.support.patience import PATIENCE_S
 
 # The package has a function of this name, too.
 module = importlib.import_module("lmi_runtime.pools.resources")
@@ -37,8 +38,7 @@ module = importlib.import_module("lmi_runtime.pools.resources")
 T = TypeVar("T")
 Log = pytest.LogCaptureFixture
 
-LIMIT_S = 10.0
-PLENTY_S = 10.0
+PLENTY_S = 2 * PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +65,7 @@ class Asking:
             self._error = error
 
     def result(self) -> Any:
-        self._thread.join(LIMIT_S)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the call hangs"
         if self._error is not None:
             raise self._error
@@ -84,7 +84,7 @@ def is_open(cell: object) -> bool:
 def until(condition: Callable[[], bool]) -> None:
     """Wait for what another thread is about to do."""
     tick = threading.Event()
-    for _ in range(int(LIMIT_S / 0.001)):
+    for _ in range(int(PATIENCE_S / 0.001)):
         if condition():
             return
         tick.wait(0.001)
@@ -92,7 +92,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 async def until_here(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(LIMIT_S):
+    with anyio.fail_after(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - what happens in threads sets no event here
             await anyio.sleep(0.001)
 
@@ -117,7 +117,7 @@ class Opener:
     def __call__(self) -> int:
         self.calls += 1
         self.entered.set()
-        assert self.gate.wait(LIMIT_S)
+        assert self.gate.wait(PATIENCE_S)
         if self.error is not None:
             raise self.error
         return self.calls
@@ -399,7 +399,7 @@ def test_whoever_runs_out_of_time_leaves_the_opening_to_the_others(opener: Opene
 
 def test_the_deadline_is_that_of_the_request_that_asks(opener: Opener) -> None:
     thing: Resource[int] = resource(opener)
-    patient = Asking(lambda: in_request(thing, left_s=LIMIT_S))
+    patient = Asking(lambda: in_request(thing, left_s=PATIENCE_S))
     hasty = Asking(lambda: in_request(thing, left_s=0.02))
 
     with pytest.raises(LoadTimeout, match="deadline"):
@@ -725,7 +725,7 @@ async def test_a_circle_of_tasks_is_an_error() -> None:
     async def second() -> AsyncIterator[int]:
         yield await first()
 
-    with anyio.fail_after(LIMIT_S):
+    with anyio.fail_after(PATIENCE_S):
         with pytest.raises(ReentrantLoad):
             await first()
         with pytest.raises(ReentrantLoad):
@@ -738,12 +738,12 @@ def test_two_openings_that_meet_are_a_circle() -> None:
 
     @resource
     def left() -> int:
-        both.wait(LIMIT_S)
+        both.wait(PATIENCE_S)
         return right()
 
     @resource
     def right() -> int:
-        both.wait(LIMIT_S)
+        both.wait(PATIENCE_S)
         return left()
 
     callers = [Asking(left), Asking(right)]
@@ -758,7 +758,7 @@ def test_two_that_need_the_same_are_no_circle(opener: Opener) -> None:
     right = resource(lambda: base() + left())
     top = resource(lambda: left() + right())
     caller = Asking(top)
-    assert opener.entered.wait(LIMIT_S)
+    assert opener.entered.wait(PATIENCE_S)
     opener.gate.set()
 
     assert caller.result() == 5
@@ -851,12 +851,12 @@ def test_closed_while_it_opens_it_is_closed_as_soon_as_it_is_open() -> None:
     @resource
     def thing() -> Iterator[None]:
         entered.set()
-        assert gate.wait(LIMIT_S)
+        assert gate.wait(PATIENCE_S)
         yield
         closed.set()
 
     caller = Asking(thing)
-    assert entered.wait(LIMIT_S)
+    assert entered.wait(PATIENCE_S)
     until(lambda: waiting(thing) == 1)
     thing.close()
     with pytest.raises(PoolClosed):
@@ -864,7 +864,7 @@ def test_closed_while_it_opens_it_is_closed_as_soon_as_it_is_open() -> None:
     assert not closed.is_set()
     gate.set()
 
-    assert closed.wait(LIMIT_S)
+    assert closed.wait(PATIENCE_S)
     assert registry._opened() == {}
 
 
@@ -892,7 +892,7 @@ async def test_closed_while_a_task_opens_it() -> None:
         await thing.aclose()
     assert len(errors) == 1
     gate.set()
-    with anyio.fail_after(LIMIT_S):
+    with anyio.fail_after(PATIENCE_S):
         await closed.wait()
     assert registry._opened() == {}
 
@@ -911,7 +911,7 @@ async def test_a_rest_that_hangs_is_cancelled(caplog: Log) -> None:
 
     await thing()
     await thing.aclose(timeout_s=0.02)
-    with anyio.fail_after(LIMIT_S):
+    with anyio.fail_after(PATIENCE_S):
         await cancelled.wait()
     assert "did not close within 0.02 s" in caplog.text
 
@@ -1012,7 +1012,7 @@ def test_two_loops_at_once_open_one_each() -> None:
 
     async def ask() -> bool:
         mine = await thing() is asyncio.get_running_loop()
-        gate.wait(LIMIT_S)
+        gate.wait(PATIENCE_S)
         return mine and await thing() is asyncio.get_running_loop()
 
     callers = [Asking(lambda: asyncio.run(ask())) for _ in range(2)]
@@ -1087,7 +1087,7 @@ async def test_a_call_on_a_loop_works_and_says_when_that_took_long(
 async def test_a_call_on_a_loop_is_fine_when_it_is_quick(
     monkeypatch: pytest.MonkeyPatch, caplog: Log
 ) -> None:
-    monkeypatch.setattr(module, "BLOCKED_S", LIMIT_S)
+    monkeypatch.setattr(module, "BLOCKED_S", PATIENCE_S)
 
     assert resource(lambda: 1)() == 1
     assert caplog.records == []

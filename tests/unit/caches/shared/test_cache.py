@@ -14,6 +14,7 @@ from lmi_runtime import _sync
 from lmi_runtime.caches import Loaded
 from lmi_runtime.caches.shared import SharedCache
 from lmi_runtime.errors import ConfigurationError, LoadFailed, LoadTimeout, ReentrantLoad
+from tests.support.patience import PATIENCE_S
 from tests.unit.caches.shared.conftest import Time
 from tests.unit.caches.tools import serve
 
@@ -40,14 +41,14 @@ def fail() -> Any:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    until_s = _sync.monotonic() + 5
+    until_s = _sync.monotonic() + PATIENCE_S
     while not condition():
         assert _sync.monotonic() < until_s
         _sync.sleep(0.001)
 
 
 async def await_until(condition: Callable[[], bool]) -> None:
-    until_s = _sync.monotonic() + 5
+    until_s = _sync.monotonic() + PATIENCE_S
     while not condition():
         assert _sync.monotonic() < until_s
         await anyio.sleep(0.001)
@@ -300,15 +301,15 @@ def test_who_asks_after_a_delete_does_not_get_what_was_being_loaded(
 
     def slow() -> str:
         begun.set()
-        assert go_on.wait(5)
+        assert go_on.wait(PATIENCE_S)
         return "old"
 
     thread = _sync.spawn(lambda: results.append(cache.get_or_load("k", slow)), name="slow")
-    assert begun.wait(5)
+    assert begun.wait(PATIENCE_S)
     cache.delete("k")
     assert cache.get_or_load("k", lambda: "new") == "new"
     go_on.set()
-    thread.join(5)
+    thread.join(PATIENCE_S)
 
     assert results == ["old"]
     assert cache.get("k") == "new"
@@ -332,7 +333,7 @@ def test_threads_load_once(make_cache: MakeCache) -> None:
 
     def loader() -> int:
         calls.append(1)
-        assert gate.acquire(timeout=5)
+        assert gate.acquire(timeout=PATIENCE_S)
         return 5
 
     threads = [
@@ -342,7 +343,7 @@ def test_threads_load_once(make_cache: MakeCache) -> None:
     wait_until(lambda: cache.statistics().joined == 7)
     gate.release()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE_S)
 
     assert results == [5] * 8
     assert len(calls) == 1
@@ -429,7 +430,7 @@ async def test_a_task_waits_for_another_process_without_blocking_its_loop(
     async def ask() -> None:
         results.append(await cache.aget_or_load("k", fail))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ask)
             for _ in range(10):
