@@ -14,7 +14,7 @@ import pytest
             ("asyncio", {"use_uvloop": True}),
             id="uvloop",
             # uvloop swallows what the handler of an alarm raises: only a thread ends a hang.
-            marks=pytest.mark.timeout(60, method="thread"),
+            marks=pytest.mark.timeout(method="thread"),
         ),
     ]
 )

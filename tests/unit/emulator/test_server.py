@@ -207,6 +207,27 @@ async def test_traces_that_nobody_named_are_made_up_when_asked() -> None:
     assert all(re.fullmatch(made_up, trace) for trace in seen[:2])
 
 
+@pytest.mark.parametrize(
+    ("said", "served"),
+    [
+        ("", "application/json"),
+        ("application/x-www-form-urlencoded", "application/json"),  # what `curl -d` says
+        ("application/octet-stream", "application/octet-stream"),
+    ],
+)
+async def test_event_is_json_unless_the_caller_knows_better(said: str, served: str) -> None:
+    headers = {"Content-Type": said} if said else {}
+    async with Emulator() as emulator, Client(emulator.runtime_api) as client:
+        call = asyncio.create_task(emulator.invoke(b"{}", headers=headers))
+        await client.poll()
+        event = await client.receive()
+        assert event is not None
+        await client.post("response", event)
+        await call
+
+    assert event.headers["content-type"] == served
+
+
 def test_emulator_that_was_not_entered_says_so() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         _ = Emulator().violations
