@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 import pytest
 
 from tests.support.http_server import HttpServer
-from tests.support.moto_state import forget_everything
+from tests.support.moto_server import moto
 from tests.support.otlp_collector import Collector
 from tests.support.postgres_server import PostgresServer
 from tests.support.redis_server import RedisServer
@@ -44,22 +44,15 @@ def _http() -> Iterator[Environment]:
 
 @contextmanager
 def _aws() -> Iterator[Environment]:
-    moto_server = pytest.importorskip("moto.server")
-    server = moto_server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    forget_everything(f"http://{host}:{port}")
-    try:
+    with moto() as url:
         yield {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_DEFAULT_REGION": "eu-central-1",
             "AWS_REGION": "eu-central-1",
         }
-    finally:
-        server.stop()
 
 
 @contextmanager

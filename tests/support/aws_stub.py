@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Self
+
+from tests.support.loopback import Handler, Loopback
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["AwsStub", "Call"]
-
-_TIMEOUT_S = 10.0
 
 _STARTED = b"<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
 _DONE = b"<CompleteMultipartUploadResult/>"
@@ -34,62 +33,33 @@ class Call:
     body: bytes
 
 
-class AwsStub:
+class AwsStub(Loopback):
     """
     Thread safety: from any thread.
 
     Attributes:
         calls: What came in, in order.
         status: What it answers with, from now on; bodies are empty JSON, or XML for S3.
-        silent: Whether it answers at all.
+        silent: Whether it does not answer at all.
+        faltering: Whether its answers stop in the middle.
+        before_answering: Called when a call has come in.
     """
 
     def __init__(self) -> None:
+        super().__init__(_handler_of(self))
         self.calls: list[Call] = []
         self.status = 200
         self.silent = False
+        self.faltering = False
+        self.before_answering: Callable[[], object] = lambda: None
         self._ending = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), _handler_of(self))
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True
-        )
 
-    @property
-    def url(self) -> str:
-        """Without a slash at the end."""
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return self._server.server_port
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _end(self) -> None:
         self._ending.set()
-        self._server.shutdown()
-        self._thread.join(_TIMEOUT_S)
-        self._server.server_close()
 
     def wait(self) -> None:
-        """What a silent one does instead of answering."""
-        self._ending.wait(_TIMEOUT_S)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Guests may leave when they like."""
+        """What it does instead of saying more."""
+        self._ending.wait(PATIENCE_S)
 
 
 def _answer(method: str, path: str) -> bytes:
@@ -100,29 +70,20 @@ def _answer(method: str, path: str) -> bytes:
     return b"{}"
 
 
-def _handler_of(stub: AwsStub) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def setup(self) -> None:
-            self.timeout = _TIMEOUT_S
-            super().setup()
-
+def _handler_of(stub: AwsStub) -> type[Handler]:
+    class Taking(Handler):
         def do_GET(self) -> None:
             body = self._body()
             stub.calls.append(Call(self.command, self.path, self.headers, body))
-            if stub.silent:
-                stub.wait()
-                self.close_connection = True
-                return
-            answer = _answer(self.command, self.path)
+            stub.before_answering()
             with contextlib.suppress(OSError):
-                self.send_response(stub.status)
-                self.send_header("Content-Length", str(len(answer)))
-                self.send_header("ETag", '"tag"')
-                self.end_headers()
-                self.wfile.write(answer)
+                if stub.faltering:
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{")
+                if stub.silent or stub.faltering:
+                    stub.wait()
+                    self.close_connection = True
+                    return
+                self.answer(_answer(self.command, self.path), status=stub.status, ETag='"tag"')
 
         do_POST = do_PUT = do_GET
 
@@ -147,7 +108,4 @@ def _handler_of(stub: AwsStub) -> type[BaseHTTPRequestHandler]:
         def handle_expect_100(self) -> bool:
             return True
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Quietly."""
-
-    return Handler
+    return Taking

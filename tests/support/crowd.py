@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 from lmi_runtime.context import Request, enter
 from lmi_runtime.model import Invocation
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["COUNT", "LambdaContext", "TaskCrowd", "ThreadCrowd"]
 
 T = TypeVar("T")
 
 COUNT = 50
-_PATIENCE_S = 30.0
 
 
 class LambdaContext:
@@ -66,7 +66,7 @@ class ThreadCrowd:
 
     def meet(self) -> None:
         """Wait until all have come here."""
-        self._barrier.wait(_PATIENCE_S)
+        self._barrier.wait(PATIENCE_S)
 
     def serve(self, handle: Callable[[int], T]) -> list[T]:
         """Call ``handle(number)`` for each at once; what each returned, in order."""
@@ -78,7 +78,7 @@ class ThreadCrowd:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(_PATIENCE_S)
+            thread.join(PATIENCE_S)
         for result in results:
             if isinstance(result, _Failed):
                 raise result.error
@@ -116,7 +116,7 @@ class TaskCrowd:
 
     def serve(self, handle: Callable[[int], Awaitable[T]]) -> list[T]:
         """Await ``handle(number)`` for each at once; what each returned, in order."""
-        return asyncio.run(asyncio.wait_for(self._all(handle), _PATIENCE_S))
+        return asyncio.run(asyncio.wait_for(self._all(handle), PATIENCE_S))
 
     async def _all(self, handle: Callable[[int], Awaitable[T]]) -> list[T]:
         async with asyncio.TaskGroup() as group:

@@ -9,51 +9,31 @@ from __future__ import annotations
 
 import gzip
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 
+from tests.support.loopback import Handler, Loopback
+
 __all__ = ["Collector"]
 
 
-class Collector:
+class Collector(Loopback):
     """Thread safety: from any thread."""
 
     def __init__(self) -> None:
+        super().__init__(_handler_of(self))
         self._lock = threading.Lock()
         self._spans: list[Any] = []  # guarded by _lock
         self._exports = 0  # guarded by _lock
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                if self.headers.get("Content-Encoding") == "gzip":
-                    body = gzip.decompress(body)
-                collector._take(ExportTraceServiceRequest.FromString(body))
-                answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/x-protobuf")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, format: str, *args: object) -> None: ...
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.01,), daemon=True
-        )
 
     @property
     def url(self) -> str:
         """What an exporter posts traces to."""
-        return f"http://127.0.0.1:{self._server.server_port}/v1/traces"
+        return f"{super().url}/v1/traces"
 
     @property
     def spans(self) -> list[Any]:
@@ -67,23 +47,23 @@ class Collector:
         with self._lock:
             return self._exports
 
-    def _take(self, request: ExportTraceServiceRequest) -> None:
+    def take(self, request: ExportTraceServiceRequest) -> None:
+        """What the exporters' posts lead to."""
         with self._lock:
             self._exports += 1
             for resource in request.resource_spans:
                 for scope in resource.scope_spans:
                     self._spans.extend(scope.spans)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join(10)
-        self._server.server_close()
+def _handler_of(collector: Collector) -> type[Handler]:
+    class Taking(Handler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            collector.take(ExportTraceServiceRequest.FromString(body))
+            answer = ExportTraceServiceResponse().SerializeToString()
+            self.answer(answer, Content_Type="application/x-protobuf")
+
+    return Taking

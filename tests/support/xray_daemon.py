@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.support.crowd import request_of
+from tests.support.patience import PATIENCE_S
 
 __all__ = ["Daemon", "daemon", "facts_of", "recording", "subsegments_of"]
 
 _END = b"all of it"
-_PATIENCE_S = 10.0
 _closed_at_exit: list[Any] = []
 """The socket of the SDK's recorder, which nobody else closes."""
 
@@ -43,7 +43,7 @@ class Daemon:
         self._seen.clear()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(_END, self._socket.getsockname())
-        assert self._seen.wait(_PATIENCE_S)
+        assert self._seen.wait(PATIENCE_S)
         return list(self._documents)
 
     def forget(self) -> None:
@@ -55,7 +55,7 @@ class Daemon:
         """Stop receiving."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(b"", self._socket.getsockname())
-        self._thread.join(_PATIENCE_S)
+        self._thread.join(PATIENCE_S)
         self._socket.close()
 
     def _receive(self) -> None:

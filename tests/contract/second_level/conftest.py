@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from lmi_runtime.caches.second import DynamoDBLevel, MemoryLevel, SecondLevel, ValkeyLevel
-from tests.support.moto_state import forget_everything
+from tests.support.moto_server import moto
 from tests.support.redis_server import RedisServer, require_redis
 
 
@@ -34,26 +33,18 @@ def server() -> Iterator[RedisServer]:
 @pytest.fixture(scope="module")
 def dynamodb() -> Iterator[Any]:
     """A client of a table that moto serves on loopback."""
-    if importlib.util.find_spec("moto") is None:
-        pytest.skip("not run: moto is not installed")
-    from moto.server import ThreadedMotoServer
-
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    forget_everything(f"http://{host}:{port}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        client = _dynamodb_client(f"http://{host}:{port}")
-    client.create_table(
-        TableName="cache",
-        KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    yield client
-    client.close()
-    moto.stop()
+    with moto() as url:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+            client = _dynamodb_client(url)
+        client.create_table(
+            TableName="cache",
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield client
+        client.close()
 
 
 def _dynamodb_client(url: str) -> Any:

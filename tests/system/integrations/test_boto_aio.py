@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -18,6 +16,7 @@ from lmi_runtime.context import Request
 from lmi_runtime.errors import DeadlineExceeded
 from lmi_runtime.model import Invocation
 from lmi_runtime.pools import registry
+from tests.support.aws_environ import be_nobody
 from tests.support.aws_stub import AwsStub
 from tests.support.crowd import COUNT, TaskCrowd
 
@@ -42,16 +41,9 @@ def stub() -> Iterator[AwsStub]:
 
 
 @pytest.fixture(autouse=True)
-def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _aws(monkeypatch: pytest.MonkeyPatch) -> None:
     make_safe()
-    for name in [name for name in os.environ if name.startswith(("AWS_", "_X_AMZN"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "function")
+    be_nobody(monkeypatch)
     monkeypatch.setattr(aio, "_makers", _sync.ProcessWide(dict))
 
 

@@ -1,9 +1,8 @@
-"""Powertools' own stores against stand-ins for AWS and a real Redis, fifty requests at once."""
+"""Powertools' own stores against stand-ins for AWS and a real Redis, sixteen requests at once."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 
 pytest.importorskip("boto3")
 pytest.importorskip("aws_lambda_powertools")
-moto_server = pytest.importorskip("moto.server")
+pytest.importorskip("moto.server")
 redis = pytest.importorskip("redis")
 
 import boto3  # type: ignore[import-untyped]  # noqa: E402
@@ -31,9 +30,12 @@ from botocore.config import Config  # type: ignore[import-untyped]  # noqa: E402
 
 from lmi_runtime.integrations import make_safe  # noqa: E402
 from lmi_runtime.integrations.powertools.parameters import off_loop  # noqa: E402
-from tests.support.crowd import COUNT, LambdaContext, TaskCrowd, ThreadCrowd  # noqa: E402
-from tests.support.moto_state import forget_everything  # noqa: E402
+from tests.support.aws_environ import be_nobody  # noqa: E402
+from tests.support.crowd import LambdaContext, TaskCrowd, ThreadCrowd  # noqa: E402
+from tests.support.moto_server import moto  # noqa: E402
 from tests.support.redis_server import RedisServer  # noqa: E402
+
+COUNT = 16
 
 pytestmark = [
     pytest.mark.system,
@@ -41,8 +43,6 @@ pytestmark = [
     # Which is another name of the one to be used.
     pytest.mark.filterwarnings("ignore:RedisCachePersistenceLayer will be removed"),
 ]
-
-REGION = "eu-central-1"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,12 +52,8 @@ def _safe() -> None:
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    server = moto_server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    forget_everything(f"http://{host}:{port}")
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +63,8 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(autouse=True)
-def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, endpoint: str) -> Iterator[None]:
-    """Nobody's credentials, and no other place to look for some."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_CONFIG_FILE": str(tmp_path / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
-    }.items():
-        monkeypatch.setenv(name, value)
+def _aws(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> Iterator[None]:
+    be_nobody(monkeypatch, AWS_DEFAULT_REGION="eu-central-1", AWS_ENDPOINT_URL=endpoint)
     parameters.clear_caches()
     yield
     parameters.clear_caches()
@@ -137,7 +121,7 @@ class TestIdempotency:
         return IdempotencyConfig(event_key_jmespath="id", use_local_cache=True)
 
     def test_threads_with_one_key(self, store: Any, config: IdempotencyConfig) -> None:
-        crowd = ThreadCrowd()
+        crowd = ThreadCrowd(COUNT)
         calls: list[int] = []
 
         @idempotency.idempotent(persistence_store=store, config=config)
@@ -161,7 +145,7 @@ class TestIdempotency:
         assert again == answers * COUNT
 
     def test_tasks_with_one_key(self, store: Any, config: IdempotencyConfig) -> None:
-        crowd = TaskCrowd()
+        crowd = TaskCrowd(COUNT)
         calls: list[int] = []
 
         @idempotency.idempotent(persistence_store=store, config=config)
@@ -185,7 +169,7 @@ class TestIdempotency:
     def test_tasks_with_keys_of_their_own_and_calls_within(
         self, store: Any, config: IdempotencyConfig
     ) -> None:
-        crowd = TaskCrowd()
+        crowd = TaskCrowd(COUNT)
 
         @idempotency.idempotent_function(
             data_keyword_argument="data", persistence_store=store, config=config
@@ -236,7 +220,7 @@ class TestParameters:
     def test_parameters(self, ssm: Any) -> None:
         provider = parameters.SSMProvider(boto3_client=ssm)
         calls = Calls(ssm)
-        crowd = ThreadCrowd()
+        crowd = ThreadCrowd(COUNT)
 
         def handle(number: int) -> Any:
             crowd.meet()
@@ -256,7 +240,7 @@ class TestParameters:
         client = boto3.client("secretsmanager")
         client.create_secret(Name="secret", SecretString='{"of": []}')
         client.close()
-        crowd = TaskCrowd()
+        crowd = TaskCrowd(COUNT)
 
         async def handle(number: int) -> Any:
             await crowd.meet()
@@ -292,7 +276,7 @@ class TestParameters:
         client.close()
         provider = parameters.DynamoDBProvider("parameters")
         calls = Calls(provider.table.meta.client)
-        crowd = ThreadCrowd()
+        crowd = ThreadCrowd(COUNT)
 
         def handle(number: int) -> Any:
             crowd.meet()
@@ -323,7 +307,7 @@ class TestCircuitBreaker:
         config = CircuitBreakerConfig(
             failure_threshold=COUNT, recovery_timeout=30, success_threshold=1
         )
-        crowd = TaskCrowd()
+        crowd = TaskCrowd(COUNT)
         outcome: Callable[[], Any] = _down
 
         @circuit_breaker("service", persistence_store=store, config=config)
@@ -351,7 +335,7 @@ class TestCircuitBreaker:
             ExpressionAttributeValues={":long_ago": {"N": "1"}},
         )
         store._cache.clear()
-        outcome, crowd = _up, TaskCrowd()
+        outcome, crowd = _up, TaskCrowd(COUNT)
         answers = crowd.serve(handle)
         assert sorted(answers) == ["open"] * (COUNT - 1) + ["up"]
         record = client.get_item(TableName="circuits", Key={"id": {"S": "service"}})["Item"]

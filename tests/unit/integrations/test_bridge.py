@@ -14,6 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from lmi_runtime.integrations.bridge import call_back, in_bridged_thread, way_back
+from tests.support.patience import PATIENCE_S
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -211,7 +212,7 @@ def test_cancelled_while_the_function_is_busy() -> None:
 
         def function() -> None:
             loop.call_soon_threadsafe(running.set)
-            go_on.wait(10)
+            go_on.wait(PATIENCE_S)
             try:
                 call_back(back)
             finally:
@@ -305,7 +306,7 @@ def test_tasks_that_are_given_up_leave_no_thread_waiting() -> None:
         steps.close()
 
     asyncio.run(main())
-    assert ended.wait(10)
+    assert ended.wait(PATIENCE_S)
 
 
 class _Once:

@@ -20,6 +20,7 @@ from lmi_runtime.errors import NoActiveRequest
 from lmi_runtime.integrations.helper_threads import carry_requests
 from lmi_runtime.integrations.scopes import Scope
 from tests.support.crowd import ThreadCrowd, request_of
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -52,7 +53,7 @@ def test_a_thread_that_is_started_twice_goes_on() -> None:
 
         class Slow(threading.Thread):
             def run(self) -> None:
-                go_on.wait(5)
+                go_on.wait(PATIENCE_S)
                 seen.append(current().request_id)
 
         thread = Slow()
@@ -121,7 +122,7 @@ def test_a_thread_that_outlives_its_request_serves_none() -> None:
 
     def stay() -> None:
         seen.append(peek())
-        answered.wait(10)
+        answered.wait(PATIENCE_S)
         seen.append(peek())
         with pytest.raises(NoActiveRequest):
             current()
@@ -144,7 +145,7 @@ def test_a_thread_that_outlives_its_request_is_out_of_its_scopes() -> None:
 
     def stay() -> None:
         seen.append(scope.holder())
-        answered.wait(10)
+        answered.wait(PATIENCE_S)
         seen.append(scope.holder())
 
     def handle(_: int) -> tuple[object, threading.Thread]:
@@ -165,7 +166,7 @@ def test_a_thread_that_was_started_on_purpose_keeps_its_request() -> None:
     seen: list[Any] = []
 
     def stay() -> None:
-        answered.wait(10)
+        answered.wait(PATIENCE_S)
         seen.append(peek())
 
     [thread] = ThreadCrowd(1).serve(lambda _: spawn_thread(stay))

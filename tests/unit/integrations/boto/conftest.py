@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lmi_runtime import _sync
 from lmi_runtime.context import WorkerFacts, set_worker, worker
+from tests.support.aws_environ import be_nobody
 from tests.support.aws_stub import AwsStub
 
 pytest.importorskip("boto3")
@@ -29,16 +28,8 @@ def _safe() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Nobody's credentials, and no other place to look for some."""
-    for name in [name for name in os.environ if name.startswith(("AWS_", "_X_AMZN"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "function")
+def _aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    be_nobody(monkeypatch)
     monkeypatch.setattr(clients, "_makers", _sync.ProcessWide(dict))
     yield
     for maker in clients._makers().values():

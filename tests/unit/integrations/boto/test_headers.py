@@ -22,6 +22,7 @@ from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.model import Invocation
 from tests.support.aws_stub import AwsStub
 from tests.support.crowd import COUNT, TaskCrowd, ThreadCrowd
+from tests.support.patience import PATIENCE_S
 
 HEADER = "X-Amzn-Trace-Id"
 
@@ -104,7 +105,7 @@ def test_a_thread_that_was_spawned_sends_the_header_of_its_request(
     make: Callable[..., Any], stub: AwsStub
 ) -> None:
     sqs = make("sqs")
-    in_request("Root=1;Parent=2", lambda: spawn_thread(sqs.list_queues).join(10))
+    in_request("Root=1;Parent=2", lambda: spawn_thread(sqs.list_queues).join(PATIENCE_S))
 
     assert [call.headers[HEADER] for call in stub.calls] == ["Root=1;Parent=2"]
 

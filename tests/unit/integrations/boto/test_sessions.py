@@ -17,7 +17,8 @@ import pytest
 from botocore.config import Config  # type: ignore[import-untyped]
 
 from lmi_runtime.integrations.boto import sessions
-from tests.support.crowd import COUNT, ThreadCrowd
+from tests.support.crowd import ThreadCrowd
+from tests.support.patience import PATIENCE_S
 
 REGION = "eu-west-1"
 
@@ -33,7 +34,7 @@ def others_may_enter(lock: Any) -> bool:
 
     thread = threading.Thread(target=attempt)
     thread.start()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     return bool(got)
 
 
@@ -91,7 +92,7 @@ def test_a_client_may_be_made_for_another(seen: list[Callable[[], None]]) -> Non
 
 @pytest.mark.usefixtures("no_default")
 def test_a_crowd_shares_one_default_session() -> None:
-    crowd = ThreadCrowd()
+    crowd = ThreadCrowd(8)
 
     def handle(number: int) -> tuple[int, str]:
         crowd.meet()
@@ -101,7 +102,7 @@ def test_a_crowd_shares_one_default_session() -> None:
 
     made = crowd.serve(handle)
 
-    assert len(made) == COUNT
+    assert len(made) == 8
     assert set(made) == {(id(boto3.DEFAULT_SESSION), REGION)}
 
 
@@ -150,7 +151,7 @@ def test_a_child_does_not_wait_for_its_parents_threads() -> None:
 
         thread = threading.Thread(target=fork)
         thread.start()
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
     assert told == [0]
 

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from lmi_runtime.integrations.opentelemetry.flushing import Flusher
+from tests.support.patience import PATIENCE_S
 
 
 def test_one_flush_for_all_who_came_during_the_one_before() -> None:
@@ -17,19 +18,19 @@ def test_one_flush_for_all_who_came_during_the_one_before() -> None:
         flushes.append(timeout_s)
         if len(flushes) == 1:
             first_runs.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE_S)
 
     flusher = Flusher(flush)
     leader = threading.Thread(target=flusher.flush, args=(10,))
     leader.start()
-    assert first_runs.wait(10)
+    assert first_runs.wait(PATIENCE_S)
     # All of these ask while the first flush runs, which may have passed their spans already.
     others = [threading.Thread(target=flusher.flush, args=(10,)) for _ in range(8)]
     entered = _entering(flusher, others)
     assert entered == 8
     go_on.set()
     for thread in [leader, *others]:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert len(flushes) == 2
 
 
@@ -49,7 +50,7 @@ def _entering(flusher: Flusher, threads: list[threading.Thread]) -> int:
     flusher._turn = Turn()  # type: ignore[assignment]
     for thread in threads:
         thread.start()
-    return sum(arrived.acquire(timeout=10) for _ in threads)
+    return sum(arrived.acquire(timeout=PATIENCE_S) for _ in threads)
 
 
 def test_without_time_nothing_is_waited_for() -> None:

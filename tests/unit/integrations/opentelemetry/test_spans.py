@@ -27,6 +27,7 @@ from lmi_runtime.handlers.spec import Style, spec_of
 from lmi_runtime.integrations.opentelemetry import traced
 from tests.support.crowd import COUNT, LambdaContext, TaskCrowd, ThreadCrowd, request_of
 from tests.support.otlp_collector import Collector
+from tests.support.patience import PATIENCE_S
 
 
 def check_all_apart(spans: tuple[ReadableSpan, ...], *, children: int) -> None:
@@ -372,7 +373,7 @@ class TestFlushing:
 
         class Hanging(TracerProvider):
             def force_flush(self, timeout_millis: int = 30000) -> bool:
-                return release.wait(10)
+                return release.wait(PATIENCE_S)
 
         provider = Hanging(shutdown_on_exit=False)
         handle = traced(tracer_provider=provider)(lambda event, context: None)

@@ -31,6 +31,7 @@ from lmi_runtime.integrations.patching import Swaps, Unexpected
 from lmi_runtime.integrations.powertools import batch
 from lmi_runtime.integrations.safety import make_safe
 from tests.support.crowd import LambdaContext, TaskCrowd, ThreadCrowd, request_of
+from tests.support.patience import PATIENCE_S
 
 make_safe()
 
@@ -672,7 +673,7 @@ def test_every_answer_is_of_its_own_batch_in_threads(
 
     def handler(record: Any) -> None:
         if record.message_id.endswith(("-0", "-3")):
-            barrier.wait(30)
+            barrier.wait(PATIENCE_S)
         handle(record)
 
     def serve(number: int) -> Answer:

@@ -29,6 +29,7 @@ from aws_lambda_powertools.utilities.circuit_breaker.persistence.record import C
 from lmi_runtime.integrations import make_safe
 from lmi_runtime.integrations.powertools import circuit_breaker as ours
 from tests.support.crowd import COUNT, TaskCrowd, ThreadCrowd
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -301,7 +302,7 @@ class TestTrying:
         for _ in range(4):
             thread = threading.Thread(target=lambda: answers.append(call()))
             thread.start()
-            thread.join(10)
+            thread.join(PATIENCE_S)
         assert answers == ["up"] * 4
         assert store.writes == ["HALF_OPEN", "CLOSED"]
 

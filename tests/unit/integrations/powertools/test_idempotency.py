@@ -42,6 +42,7 @@ from lmi_runtime import context
 from lmi_runtime.integrations import make_safe
 from lmi_runtime.integrations.powertools import idempotency as ours
 from tests.support.crowd import COUNT, LambdaContext, TaskCrowd, ThreadCrowd, request_of
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.filterwarnings("ignore:Couldn't determine the remaining time left")
 
@@ -212,7 +213,7 @@ class TestExactlyOnce:
 
         def compile_slowly(text: str) -> Any:
             half_way.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE_S)
             return compiled(text)
 
         monkeypatch.setattr(jmespath, "compile", compile_slowly)
@@ -221,14 +222,14 @@ class TestExactlyOnce:
         )
         first = threading.Thread(target=call, kwargs={"data": {"id": 1, "a": 1}})
         first.start()
-        assert half_way.wait(10)
+        assert half_way.wait(PATIENCE_S)
         second = threading.Thread(target=call, kwargs={"data": {"id": 1, "a": 2}})
         second.start()
         second.join(0.05)
         assert second.is_alive()
         go_on.set()
-        first.join(10)
-        second.join(10)
+        first.join(PATIENCE_S)
+        second.join(PATIENCE_S)
         assert len(store.records) == 1
 
 
@@ -485,7 +486,7 @@ class TestAsync:
 
         def in_the_middle() -> None:
             loop.call_soon_threadsafe(writing.set)
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE_S)
 
         setattr(store, moment, in_the_middle)
         store.after_delete = deleted.set
@@ -533,7 +534,7 @@ class TestAsync:
             await anyio.sleep_forever()
 
         def hang() -> None:
-            go_on.wait(10)
+            go_on.wait(PATIENCE_S)
             done.set()
 
         store.before_delete = hang
@@ -542,7 +543,7 @@ class TestAsync:
             await function(store, body)(data=1)
         assert "was not deleted within" in caplog.text
         go_on.set()
-        assert done.wait(10)
+        assert done.wait(PATIENCE_S)
 
     def test_a_coroutine_thrown_away_leaves_no_record(self, store: Memory) -> None:
         """It cannot wait for the deletion: there is no loop that would go on with it."""
@@ -556,7 +557,7 @@ class TestAsync:
         coroutine = ours._let_go(handler, GeneratorExit())
         with pytest.raises(StopIteration):
             coroutine.send(None)
-        assert deleted.wait(10)
+        assert deleted.wait(PATIENCE_S)
 
     @pytest.mark.anyio
     async def test_payload_validation(self, store: Memory) -> None:
@@ -815,5 +816,5 @@ class TestLocalCache:
         other = threading.Thread(target=cache.__setitem__, args=("other", "record"))
         entry = cache["key"] = Read()
         assert cache.get("key") is entry
-        other.join(10)
+        other.join(PATIENCE_S)
         assert dict(cache) == {"other": "record"}

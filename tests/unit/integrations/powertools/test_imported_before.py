@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
+
 FUNCTION = """
 import asyncio
 {before}
@@ -70,4 +72,4 @@ SAFE = "from lmi_runtime.integrations import make_safe; make_safe()"
 @pytest.mark.parametrize("first", [True, False], ids=["safe first", "imported first"])
 def test_it_is_safe_whatever_came_first(first: bool) -> None:
     code = FUNCTION.format(before=SAFE if first else "", after="" if first else SAFE)
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=3 * PATIENCE_S)

@@ -20,6 +20,7 @@ from aws_lambda_powertools.logging import utils  # noqa: E402
 from aws_lambda_powertools.logging.buffer import LoggerBufferConfig  # noqa: E402
 from aws_lambda_powertools.warnings import PowertoolsUserWarning  # noqa: E402
 
+from tests.support.patience import PATIENCE_S  # noqa: E402
 from tests.support.powertools_logger import Lines, make_logger  # noqa: E402
 
 both = pytest.mark.parametrize("bare", [False, True], ids=["request", "bare"])
@@ -290,7 +291,7 @@ def test_threads_of_a_request_lose_none_of_each_others_lines(lines: Lines) -> No
 
     def write(number: int) -> None:
         for step in range(20):
-            barrier.wait(10)
+            barrier.wait(PATIENCE_S)
             logger.debug(f"{number} {step}")
             if number == 0 and step % 5 == 0:
                 logger.flush_buffer()

@@ -25,6 +25,7 @@ from aws_lambda_powertools import Logger  # noqa: E402
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter  # noqa: E402
 from aws_lambda_powertools.logging.utils import copy_config_to_registered_loggers  # noqa: E402
 
+from tests.support.patience import PATIENCE_S  # noqa: E402
 from tests.support.powertools_logger import Lines, make_logger, plain_keys  # noqa: E402
 
 both = pytest.mark.parametrize("bare", [False, True], ids=["request", "bare"])
@@ -271,7 +272,7 @@ class TestWithinARequest:
         ended, seen = threading.Event(), []
 
         def stay() -> None:
-            ended.wait(10)
+            ended.wait(PATIENCE_S)
             seen.append((plain_keys(logger), logger.thread_safe_get_current_keys()))
 
         def handle() -> threading.Thread:
@@ -464,13 +465,13 @@ def test_keys_change_while_other_threads_of_the_request_write(lines: Lines) -> N
 
         def __bool__(self) -> bool:
             entered.set()
-            changed.wait(10)
+            changed.wait(PATIENCE_S)
             return False
 
     def handle() -> None:
         logger.append_keys(slow=Slow(), last=1)
         thread = _start(lambda: logger.info("line"))
-        entered.wait(10)
+        entered.wait(PATIENCE_S)
         logger.append_keys(more=1)
         logger.remove_keys(["last"])
         changed.set()

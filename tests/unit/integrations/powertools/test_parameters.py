@@ -27,6 +27,7 @@ from lmi_runtime.integrations.powertools import parameters as ours
 from lmi_runtime.integrations.powertools.fetches import fetches
 from lmi_runtime.integrations.powertools.parameters import off_loop
 from tests.support.crowd import COUNT, TaskCrowd, ThreadCrowd, request_of
+from tests.support.patience import PATIENCE_S
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -66,7 +67,7 @@ class Gate:
 
     def __call__(self) -> None:
         self.reached.set()
-        assert self._opened.wait(10)
+        assert self._opened.wait(PATIENCE_S)
 
     def open(self) -> None:
         self._opened.set()
@@ -135,7 +136,7 @@ class TestOneFetch:
 
         async def main() -> None:
             other = asyncio.ensure_future(off_loop(provider.get, "x"))
-            await asyncio.to_thread(gate.reached.wait, 10)
+            await asyncio.to_thread(gate.reached.wait, PATIENCE_S)
             provider.meanwhile = lambda: None
             assert provider.get("x") == provider.answer
             gate.open()
@@ -207,7 +208,7 @@ class TestOneFetch:
 
         async def main() -> Any:
             first = asyncio.ensure_future(off_loop(provider.get, "x"))
-            await asyncio.to_thread(gate.reached.wait, 10)
+            await asyncio.to_thread(gate.reached.wait, PATIENCE_S)
             others = [asyncio.ensure_future(off_loop(provider.get, "x")) for _ in range(5)]
             await asyncio.to_thread(_many_wait, 5)
             first.cancel()
@@ -226,7 +227,7 @@ class TestOneFetch:
             if len(provider.asked) == 1:
                 thread = threading.Thread(target=lambda: inner.append(provider.get("x")))
                 thread.start()
-                thread.join(10)
+                thread.join(PATIENCE_S)
                 inner.append(provider.get("x"))
 
         provider.meanwhile = meanwhile
@@ -238,7 +239,7 @@ class TestOneFetch:
 def _many_wait(count: int) -> None:
     """Until that many wait for a fetch. There is no event for it: one more look at each switch."""
     give_up = threading.Event()
-    timer = threading.Timer(10, give_up.set)
+    timer = threading.Timer(PATIENCE_S, give_up.set)
     timer.start()
     try:
         while _waiting() < count:
@@ -377,12 +378,12 @@ class TestClearing:
         old: list[Any] = []
         thread = threading.Thread(target=lambda: old.append(provider.get("x")))
         thread.start()
-        assert gate.reached.wait(10)
+        assert gate.reached.wait(PATIENCE_S)
         provider.clear_cache()
         provider.answer, provider.meanwhile = "new", lambda: None
         assert provider.get("x") == "new"  # and did not wait for the old one
         gate.open()
-        thread.join(10)
+        thread.join(PATIENCE_S)
         assert old == ['{"items": [1]}']
         assert provider.get("x") == "new"
         assert len(provider.asked) == 2

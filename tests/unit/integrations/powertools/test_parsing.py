@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, create_model
 
 from lmi_runtime.integrations.safety import make_safe
 from tests.support.crowd import TaskCrowd, ThreadCrowd
+from tests.support.patience import PATIENCE_S
 
 make_safe()
 
@@ -62,7 +63,7 @@ def test_the_model_is_dropped_while_it_is_looked_up(monkeypatch: pytest.MonkeyPa
     parse({"n": 1}, mine)
     assert type(parse({"n": 1}, mine)) is mine
     for thread in Dropping.threads:
-        thread.join(10)
+        thread.join(PATIENCE_S)
 
 
 def test_first_one_made_is_kept(small: LRUDict) -> None:

@@ -19,6 +19,7 @@ from aws_lambda_powertools.event_handler.middlewares import BaseMiddlewareHandle
 from lmi_runtime.integrations.safety import make_safe
 from tests.support.crowd import LambdaContext
 from tests.support.http_events import http_event
+from tests.support.patience import PATIENCE_S
 
 make_safe()
 
@@ -37,7 +38,7 @@ def run(main: Callable[[], Any], *, executor_threads: int = 2) -> Any:
     async def bounded() -> Any:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(executor_threads))
-        return await asyncio.wait_for(main(), 20)
+        return await asyncio.wait_for(main(), PATIENCE_S)
 
     return asyncio.run(bounded())
 
@@ -348,7 +349,7 @@ class TestCancellation:
 
             def slow(app: Any, next_middleware: Any) -> Response:
                 loop.call_soon_threadsafe(entered.set)
-                go.wait(20)
+                go.wait(PATIENCE_S)
                 try:
                     return pass_on(app, next_middleware)
                 except asyncio.CancelledError:

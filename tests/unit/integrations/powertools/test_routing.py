@@ -19,6 +19,7 @@ from aws_lambda_powertools.event_handler.middlewares import BaseMiddlewareHandle
 from lmi_runtime.integrations.safety import make_safe
 from tests.support.crowd import COUNT, LambdaContext, TaskCrowd, ThreadCrowd
 from tests.support.http_events import EVENTS, http_event
+from tests.support.patience import PATIENCE_S
 
 make_safe()
 
@@ -481,7 +482,7 @@ class TestWithinACall:
         go, seen = threading.Event(), []
 
         def stay() -> None:
-            go.wait(30)
+            go.wait(PATIENCE_S)
             seen.append((getattr(app, "current_event", None), dict(app.context)))
 
         thread = threading.Thread(target=stay)

@@ -21,6 +21,7 @@ from lmi_runtime.integrations.powertools import make_safe as exported
 from lmi_runtime.integrations.safety import make_safe
 from tests.support.crowd import COUNT, LambdaContext, ThreadCrowd
 from tests.support.http_events import http_event
+from tests.support.patience import PATIENCE_S
 
 make_safe()
 
@@ -326,7 +327,9 @@ class TestHttpResolverLocal:
 
         async def main() -> None:
             barrier.append(asyncio.Barrier(8))
-            await asyncio.wait_for(asyncio.gather(*(call(number) for number in range(8))), 20)
+            await asyncio.wait_for(
+                asyncio.gather(*(call(number) for number in range(8))), PATIENCE_S
+            )
 
         asyncio.run(main())
         assert sent == {f"/users/{n}": [f"/users/{n}", f"{n}", 1] for n in range(8)}
@@ -366,7 +369,7 @@ def test_apps_that_were_there_before_are_made_safe_too() -> None:
         [sys.executable, "-c", textwrap.dedent(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=3 * PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

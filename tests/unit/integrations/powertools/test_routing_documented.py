@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.support.patience import PATIENCE_S
+
 
 def _started(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.support.documented_routes", *arguments]
@@ -12,7 +14,7 @@ def _started(*arguments: str) -> subprocess.Popen[str]:
 
 
 def _answers(process: subprocess.Popen[str]) -> list[str]:
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=3 * PATIENCE_S)
     assert process.returncode == 0
     return output.splitlines()
 

@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from lmi_runtime.integrations.safety import make_safe
 from tests.support.crowd import LambdaContext, ThreadCrowd
 from tests.support.http_events import http_event
+from tests.support.patience import PATIENCE_S
 
 make_safe()
 
@@ -233,6 +234,7 @@ _FRESH = """
     make_safe()
     from aws_lambda_powertools.event_handler import APIGatewayHttpResolver
     from tests.support.http_events import http_event
+    from tests.support.patience import PATIENCE_S
 
     app = APIGatewayHttpResolver({app})
 
@@ -244,14 +246,14 @@ _FRESH = """
 
     def call(number):
         for _ in range(2):
-            barrier.wait(30)
+            barrier.wait(PATIENCE_S)
             bodies.append(json.loads(app.resolve(http_event(f"/users/{{number}}"), None)["body"]))
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert sorted(body["number"] for body in bodies) == sorted([*range(8)] * 2), bodies
 """
 
@@ -265,6 +267,10 @@ def test_eight_first_calls_of_a_process(where: str) -> None:
         options["route"] = f", {options['route']}"
     script = textwrap.dedent(_FRESH).format(**options)
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE_S,
+        check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -28,6 +28,7 @@ from lmi_runtime.context import enter
 from lmi_runtime.integrations import make_safe
 from lmi_runtime.integrations.trace_header import VARIABLE
 from tests.support.crowd import COUNT, LambdaContext, TaskCrowd, ThreadCrowd, request_of
+from tests.support.patience import PATIENCE_S
 from tests.support.xray_daemon import Daemon, daemon, facts_of, recording, subsegments_of
 
 
@@ -129,7 +130,7 @@ def test_handlers_in_threads(
         return event
 
     crowd_of_helpers = threading.Barrier(2 * COUNT)
-    monkeypatch.setattr(crowd, "meet", lambda: crowd_of_helpers.wait(30))
+    monkeypatch.setattr(crowd, "meet", lambda: crowd_of_helpers.wait(PATIENCE_S))
     crowd.serve(lambda number: handler({"number": number}, LambdaContext(number)))
     assert {request.request_id for request in serves} == {f"request-{n}" for n in range(COUNT)}
     if not bare:  # there the environment tells the trace, and there is none
@@ -749,7 +750,7 @@ class Meeting(dict[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         super().__setitem__(name, value)
         if name == "patch_modules":
-            self.both.wait(30)
+            self.both.wait(PATIENCE_S)
 
 
 def test_tracers_made_at_once_are_what_was_asked_for(

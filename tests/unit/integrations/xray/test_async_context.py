@@ -18,6 +18,7 @@ from aws_xray_sdk.core.lambda_launcher import LAMBDA_TASK_ROOT_KEY
 from lmi_runtime.context import Request, enter
 from lmi_runtime.model import Invocation
 from tests.support.crowd import COUNT, TaskCrowd, request_of
+from tests.support.patience import PATIENCE_S
 from tests.support.xray_daemon import Daemon, facts_of
 
 from .test_crowds import assert_apart, work_in_tasks
@@ -129,7 +130,11 @@ asyncio.run(main())
 def test_a_factory_that_was_there_before_is_taken_out() -> None:
     """`make_safe` is called by hand elsewhere, when the recorder has been configured."""
     ran = subprocess.run(
-        [sys.executable, "-c", LATE], capture_output=True, text=True, timeout=50, check=False
+        [sys.executable, "-c", LATE],
+        capture_output=True,
+        text=True,
+        timeout=3 * PATIENCE_S,
+        check=False,
     )
     assert (ran.stdout, ran.returncode) == ("True\n", 0), ran.stderr
 

@@ -24,6 +24,7 @@ from aws_lambda_powertools.metrics.provider.datadog import DatadogMetrics, Datad
 from lmi_runtime.context import Request, enter
 from tests.support.crowd import LambdaContext, request_of
 from tests.support.metrics import Blobs, Meanwhile, names, serving
+from tests.support.patience import PATIENCE_S
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:No application metrics to publish"),
@@ -38,7 +39,7 @@ def test_helper_threads_add_to_their_request_and_lose_nothing(blobs: Blobs) -> N
     start = threading.Barrier(100)
 
     def add(number: int) -> None:
-        start.wait(20)
+        start.wait(PATIENCE_S)
         for each in range(20):
             metrics.add_metric("sold", "Count", number * 20 + each)
             if each == 10 and number % 10 == 0:
