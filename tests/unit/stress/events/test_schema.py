@@ -118,7 +118,7 @@ def test_keywords(schema: Any, example: Any) -> None:
     valid = Validator(schema).accepts
     strategy = json_schema(schema)
 
-    @settings(quick, max_examples=30)
+    @settings(quick, max_examples=settings().max_examples // 5)
     @given(strategy)
     def all_are_valid(value: Any) -> None:
         assert valid(value)

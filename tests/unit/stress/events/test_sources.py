@@ -245,7 +245,7 @@ def test_drawing_is_fast(name: str) -> None:
     spent: list[float] = []
     strategy = SOURCES[name]()
 
-    @settings(quick, max_examples=50, phases=[Phase.generate], derandomize=True)
+    @settings(quick, max_examples=20, phases=[Phase.generate], derandomize=True)
     @given(st.data())
     def draw(data: st.DataObject) -> None:
         start = time.process_time()

@@ -145,7 +145,7 @@ def shows_nothing_a_reader_cannot_see(said: str) -> bool:
 
 @FEWER
 @given(REPORTS, st.integers(0, 160))
-def test_text_fits_and_hides_nothing(report: Report, width: int) -> None:
+def test_text_fits_and_hides_nothing_and_a_summary_is_a_line(report: Report, width: int) -> None:
     said = text(report, width=width)
 
     assert shows_nothing_a_reader_cannot_see(said)
@@ -155,6 +155,8 @@ def test_text_fits_and_hides_nothing(report: Report, width: int) -> None:
     head, *rest = lines  # the first line is as long as the subject's name
     assert max(map(width_of, rest)) <= max(width, 40)
     assert report.verdict.value.upper() in head
+    in_short = summary(report)
+    assert "\n" not in in_short and shows_nothing_a_reader_cannot_see(in_short)
 
 
 @FEWER
@@ -170,15 +172,8 @@ def test_colour_adds_only_colour(report: Report) -> None:
 
 @FEWER
 @given(REPORTS)
-def test_summary_is_one_line(report: Report) -> None:
-    said = summary(report)
-
-    assert "\n" not in said and shows_nothing_a_reader_cannot_see(said)
-
-
-@FEWER
-@given(REPORTS)
-def test_json_comes_back_as_it_went(report: Report) -> None:
+def test_json_and_sarif_are_strict_and_json_comes_back_as_it_went(report: Report) -> None:
+    json.dumps(sarif(report), allow_nan=False).encode()
     written = json.dumps(to_json(report), allow_nan=False)
 
     assert from_json(json.loads(written)) == report
@@ -251,9 +246,3 @@ def test_page_holds_no_element_but_ours(report: Report) -> None:
     assert len(ids) == len(set(ids))
     assert {value[1:] for key, value in attributes if key == "href" and value[0] == "#"} <= set(ids)
     assert shows_nothing_a_reader_cannot_see(said)
-
-
-@FEWER
-@given(REPORTS)
-def test_sarif_is_strict_json(report: Report) -> None:
-    json.dumps(sarif(report), allow_nan=False).encode()
