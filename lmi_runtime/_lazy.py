@@ -1,4 +1,10 @@
-"""Exports that are imported by whoever asks for them first: a cold start pays for what it uses."""
+"""
+Imports by whoever needs them first: a cold start pays for what it uses.
+
+What a package exports is imported when it is asked for (`lazily`). Larger modules are imported in
+the functions that use them. Event loops' come with whoever runs a loop; what threads need is
+imported `ahead`, where the thing that they use is made.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["lazily"]
+__all__ = ["ahead", "lazily"]
 
 
 def lazily(namespace: dict[str, Any], rooms: Mapping[str, str]) -> Callable[[str], Any]:
@@ -29,3 +35,14 @@ def lazily(namespace: dict[str, Any], rooms: Mapping[str, str]) -> Callable[[str
         return thing
 
     return get
+
+
+def ahead(*names: str) -> None:
+    """
+    Import modules that threads will need: in a constructor, say.
+
+    A child that is forked while another thread imports a module waits for that for ever, should
+    it need the module itself.
+    """
+    for name in names:
+        import_module(name)

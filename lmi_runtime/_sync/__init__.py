@@ -15,6 +15,7 @@ from lmi_runtime._sync.parking import (
     async_parker,
     current_home,
     is_alive,
+    running_loop,
 )
 from lmi_runtime._sync.primitives import (
     Condition,
@@ -85,6 +86,7 @@ __all__ = [
     "monotonic",
     "offload",
     "private_directory",
+    "running_loop",
     "shielded",
     "sleep",
     "spawn",

@@ -12,11 +12,14 @@ import os
 import stat
 import struct
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmi_runtime._sync import clocks
 from lmi_runtime._sync.primitives import RLock
 from lmi_runtime.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Held", "LockFile", "private_directory", "temporary_directory"]
 
@@ -31,6 +34,8 @@ _has_ranges = hasattr(fcntl, "F_OFD_SETLK")
 
 def temporary_directory() -> Path:
     """Where temporary files belong: ``TMPDIR``, else ``/tmp``."""
+    from pathlib import Path
+
     return Path(os.environ.get("TMPDIR") or "/tmp")
 
 
@@ -138,6 +143,8 @@ class LockFile:
     __slots__ = ("path",)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        from pathlib import Path
+
         self.path = Path(path)
 
     def try_lock(self, offset: int, *, shared: bool = False, once: bool = False) -> Held | None:

@@ -8,13 +8,15 @@ owner's lock: a parker only wakes. So whoever stops waiting, for whatever reason
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lmi_runtime._sync.primitives import Lock
 
 if TYPE_CHECKING:
+    import asyncio
+
     import trio
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "async_parker",
     "current_home",
     "is_alive",
+    "running_loop",
 ]
 
 _FOR_EVER_S = 1e9
@@ -98,7 +101,7 @@ class _AsyncioParker:
             timer.cancel()
 
     def unpark(self) -> bool:
-        if asyncio._get_running_loop() is self.home:
+        if running_loop() is self.home:
             self._settle(True)
             return True
         try:
@@ -141,6 +144,28 @@ class _TrioParker:
         return True
 
 
+_get_running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = None
+"""asyncio's own, once somebody has imported it. Set to the same by whoever asks first."""
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """
+    The asyncio loop that runs in this thread, or None.
+
+    It does not import asyncio, which takes longer than all of this package does: where nobody
+    has imported it, no loop of it runs.
+
+    Thread safety: from any thread.
+    """
+    global _get_running_loop
+    if _get_running_loop is None:
+        # While another thread imports it the name may be missing still.
+        _get_running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+        if _get_running_loop is None:
+            return None
+    return _get_running_loop()
+
+
 def async_parker() -> AsyncParker:
     """
     A parker for the running task.
@@ -148,7 +173,7 @@ def async_parker() -> AsyncParker:
     Raises:
         RuntimeError: No event loop runs in this thread.
     """
-    loop = asyncio._get_running_loop()
+    loop = running_loop()
     if loop is not None:
         return _AsyncioParker(loop)
     return _TrioParker(_trio().lowlevel.current_trio_token())
@@ -156,7 +181,7 @@ def async_parker() -> AsyncParker:
 
 def current_home() -> Home | None:
     """The event loop that runs in this thread, or None."""
-    loop = asyncio._get_running_loop()
+    loop = running_loop()
     if loop is not None:
         return loop
     trio_ = sys.modules.get("trio")
@@ -171,8 +196,9 @@ def current_home() -> Home | None:
 
 def is_alive(home: Home) -> bool:
     """Whether the loop `home` can still run something. Thread safety: from any thread."""
-    if isinstance(home, asyncio.AbstractEventLoop):
-        return not home.is_closed()
+    is_closed = getattr(home, "is_closed", None)
+    if is_closed is not None:  # a loop of asyncio; trio's tokens have no such method
+        return not is_closed()
     token: Any = home
     try:
         token.run_sync_soon(_nothing, idempotent=True)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from contextvars import Context
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import anyio
-
-from lmi_runtime._sync.parking import AsyncParker, Home, ThreadParker, async_parker, current_home
+from lmi_runtime._sync.parking import (
+    AsyncParker,
+    Home,
+    ThreadParker,
+    async_parker,
+    current_home,
+    running_loop,
+)
 from lmi_runtime._sync.threads import spawn
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = [
     "BackgroundTask",
@@ -64,7 +71,7 @@ def spawn_task(body: Callable[[], Awaitable[None]], *, name: str) -> BackgroundT
 
     Thread safety: loop thread only.
     """
-    loop = asyncio._get_running_loop()
+    loop = running_loop()
     if loop is None:
         return _spawn_trio(body, name)
     task = loop.create_task(_run(body), name=name, context=Context())
@@ -170,44 +177,32 @@ async def limited(body: Callable[[], Awaitable[T]], timeout_s: float) -> T:
     """
     # anyio's time-outs would do; its backend is only imported by who uses them, in tens of
     # milliseconds, and the first connection of a process is in a hurry.
-    loop = asyncio._get_running_loop()
+    loop = running_loop()
     if loop is not None:
-        async with _Limit(loop.time() + timeout_s):
+        from lmi_runtime._sync.on_asyncio import Limit
+
+        async with Limit(loop.time() + timeout_s):
             return await body()
     with sys.modules["trio"].move_on_after(timeout_s):
         return await body()
     raise _late(body, timeout_s)
 
 
-class _Limit(asyncio.Timeout):  # type: ignore[misc]
-    def _on_timeout(self) -> None:
-        super()._on_timeout()  # type: ignore[misc]
-
-    # For a controlled loop; see `parking`.
-    _on_timeout.is_time_out = True  # type: ignore[attr-defined]
-
-
 async def shielded(body: Callable[[], Awaitable[T]]) -> T:
     """Await ``body()`` to its end; a cancellation that arrives meanwhile is raised after it."""
+    import anyio  # who only imports this module does not wait for it
+
     # A scope that is cancelled cancels again on every turn of asyncio's loop, unless shielded.
     with anyio.CancelScope(shield=True):
-        loop = asyncio._get_running_loop()
-        result = await (body() if loop is None else _outlast(loop.create_task(_run(body))))
+        loop = running_loop()
+        result = await (body() if loop is None else _outlast(loop, body))
     return result
 
 
-async def _outlast(inner: asyncio.Task[T]) -> T:
-    cancelled: asyncio.CancelledError | None = None
-    while not inner.done():
-        try:
-            await asyncio.wait((inner,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        if not inner.cancelled():
-            inner.exception()  # what it raised gives way to the cancellation
-        raise cancelled
-    return inner.result()
+async def _outlast(loop: asyncio.AbstractEventLoop, body: Callable[[], Awaitable[T]]) -> T:
+    from lmi_runtime._sync.on_asyncio import outlast
+
+    return await outlast(loop.create_task(_run(body)))
 
 
 async def _run(body: Callable[[], Awaitable[T]]) -> T:

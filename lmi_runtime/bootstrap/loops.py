@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import lmi_runtime._sync.on_asyncio  # noqa: F401 - no request waits for it
 from lmi_runtime.model import Settings
 
 __all__ = ["run_loop"]

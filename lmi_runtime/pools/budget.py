@@ -14,9 +14,9 @@ import os
 import re
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 
 from lmi_runtime import _sync
+from lmi_runtime._lazy import ahead
 from lmi_runtime.context import worker
 from lmi_runtime.errors import ConfigurationError
 from lmi_runtime.pools.model import Permit
@@ -114,9 +114,10 @@ class ConnectionBudget:
     ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}", name):
             raise ConfigurationError(f"{name!r} cannot be the name of a budget.")
+        ahead("pathlib")
         self.name = name
         self._own_size = _environment_size(max_connections, environments, share, name)
-        self._directory = None if directory is None else Path(directory)
+        self._directory = directory
         # Replaced as a whole, from any thread: of two made at once, one is used once and dropped.
         self._current: _Member | None = None
         # Changed by single operations of dict only. A child's hold nothing at first.
@@ -213,10 +214,12 @@ class ConnectionBudget:
             asked += first is None
 
     def _file(self) -> _sync.LockFile:
-        directory = self._directory
-        if directory is None:
+        if self._directory is None:
             directory = _sync.private_directory("lmi-budgets")
         else:
+            from pathlib import Path
+
+            directory = Path(self._directory)
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _sync.LockFile(directory / self.name)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Generic, TypeVar
 
 from lmi_runtime import _sync
@@ -485,7 +484,7 @@ class PoolState(Generic[C]):
         Raises:
             ConfigurationError: They cannot be kept; nothing has changed.
         """
-        self.options = replace(self.options, min_size=min_size, max_size=max_size)
+        self.options = self.options.__replace__(min_size=min_size, max_size=max_size)
         for lane in self.lanes.values():
             while lane.idle and len(self.members) > max_size:
                 self._let_go_locked(lane.idle.popleft(), "closed_other", orders)

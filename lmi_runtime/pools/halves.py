@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
 from contextvars import Context
@@ -17,6 +16,8 @@ _log = logging.getLogger(__name__)
 
 def check_opener(opener: Any) -> None:
     """Raise TypeError unless it can be called without arguments."""
+    import inspect
+
     if not callable(opener):
         raise TypeError(f"@resource takes a function, not {opener!r}.")
     try:
@@ -45,6 +46,8 @@ def open_by_thread(opener: Callable[[], Any], context: Context) -> tuple[Any, Re
         opener: What makes the value.
         context: The one that this runs in; what is left runs in it, too.
     """
+    import inspect
+
     made = opener()
     name = name_of(opener)
     if inspect.iscoroutine(made):

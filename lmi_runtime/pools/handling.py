@@ -11,8 +11,6 @@ import logging
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-import anyio
-
 from lmi_runtime import _sync
 from lmi_runtime.pools.members import Member
 from lmi_runtime.pools.model import Connector
@@ -133,6 +131,8 @@ class Handling(Generic[C]):
             if not self.connector.asynchronous:
                 await _sync.offload(lambda: function(member.connection), timeout_s)
                 return True
+            import anyio
+
             # Not `limited`, which cancels once: a driver may take that for a wish to tidy up.
             with anyio.fail_after(timeout_s):
                 await function(member.connection)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from sys import _getframe
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -26,7 +25,7 @@ __all__ = ["Lease"]
 C = TypeVar("C")
 
 _now = _sync.monotonic
-_running_loop = asyncio._get_running_loop
+_running_loop = _sync.running_loop
 
 
 class Lease(Generic[C]):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
+
+from lmi_runtime._facts import Facts
 
 __all__ = ["Budget", "Connector", "Permit", "PoolStatistics"]
 
 C = TypeVar("C")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connector(Generic[C]):
+class Connector(Facts, Generic[C]):
     """
     How connections of one kind are handled. Every adapter makes one.
 
@@ -86,8 +86,7 @@ class Budget(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolStatistics:
+class PoolStatistics(Facts):
     """
     What a pool has done, and how it is.
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar, cast
 
-import anyio
-
 from lmi_runtime import _sync
 from lmi_runtime.pools.members import Lane
 from lmi_runtime.pools.model import Permit
@@ -50,6 +48,8 @@ def open_blocking(engine: Engine[C], lane: Lane[C]) -> None:
 
 async def open_in_task(engine: Engine[C], lane: Lane[C]) -> None:
     """In a task of its own, on the lane's loop."""
+    import anyio
+
     permit: Permit | None = None
     began_s = _sync.monotonic()
     try:

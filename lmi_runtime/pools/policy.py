@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+# Not where it is used: a child that is forked while a thread imports it waits for it for ever.
 import random
-from dataclasses import dataclass
 
+from lmi_runtime._facts import Facts
 from lmi_runtime.errors import ConfigurationError
 
 __all__ = ["PoolOptions", "lifetime_s", "retry_after_s"]
@@ -13,8 +14,7 @@ _FIRST_RETRY_S = 0.05
 _LAST_RETRY_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolOptions:
+class PoolOptions(Facts):
     """
     The limits of one pool; `Pool` says what each means.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import weakref
 from collections.abc import Callable
@@ -224,6 +223,8 @@ def _connector(
         return connect
     if not callable(connect):
         raise ConfigurationError(f"{connect!r} opens no connection: it cannot be called.")
+    import inspect  # one of the largest; a function may use adapters only
+
     asynchronous = inspect.iscoroutinefunction(connect)
     for name, function in (("close", close), ("check", check), ("reset", reset)):
         if function is not None and inspect.iscoroutinefunction(function) is not asynchronous:
@@ -241,6 +242,8 @@ def _close_by_itself(connection: Any) -> None:
 
 
 async def _aclose_by_itself(connection: Any) -> None:
+    import inspect
+
     close = getattr(connection, "close", None)
     if callable(close) and inspect.isawaitable(closed := close()):
         await closed

@@ -7,10 +7,7 @@ import math
 import os
 import weakref
 from collections.abc import Awaitable
-from inspect import isawaitable, iscoroutinefunction
 from typing import Any, Protocol
-
-import anyio
 
 from lmi_runtime import _sync
 from lmi_runtime.pools.inherited import leave_to_parent
@@ -167,6 +164,8 @@ class _Closing:
         return None if math.isinf(self._budget_s) else self._budget_s * 1.1 + 0.01
 
     def start(self, home: _sync.Home | None) -> bool:
+        from inspect import iscoroutinefunction
+
         name = f"close {self._closable.name}"
         if self._closable.home is None and not iscoroutinefunction(self._closable.close_now):
             _sync.spawn(self._in_thread, name=name)
@@ -189,6 +188,10 @@ class _Closing:
         self._parker.unpark()
 
     async def _in_task(self) -> None:
+        from inspect import isawaitable
+
+        import anyio
+
         try:
             with anyio.move_on_after(self._budget_s):
                 closing = self._closable.close_now(self._budget_s)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextvars import Context
 from typing import IO, Any, Generic, TypeVar, overload
-
-import anyio
 
 from lmi_runtime import _sync
 from lmi_runtime.context import worker_loop
@@ -146,9 +143,11 @@ class AsyncResource(Generic[T]):
     """
 
     def __init__(self, opener: Callable[[], Awaitable[T]] | Callable[[], AsyncIterator[T]]) -> None:
+        from inspect import isasyncgenfunction
+
         functools.update_wrapper(self, opener)
         self._opener: Callable[[], Any] = opener
-        self._generates = inspect.isasyncgenfunction(opener)
+        self._generates = isasyncgenfunction(opener)
         self._once: Once[T] = Once(name_of(opener))
 
     async def __call__(self) -> T:
@@ -272,6 +271,8 @@ class AsyncResource(Generic[T]):
             life.ended.set()
 
     async def _until_closed(self, opened: Opened[T], life: _Life) -> None:
+        import anyio
+
         try:
             await life.stop.wait()
         except anyio.get_cancelled_exc_class():
@@ -296,6 +297,8 @@ class _Life:
     """
 
     def __init__(self, generator: Any) -> None:
+        import anyio
+
         self._generator = generator  # so that whoever keeps this keeps it from being finalized
         self._process = os.getpid()
         self.scope = anyio.CancelScope()
@@ -362,6 +365,8 @@ def resource(opener: Callable[[], Any]) -> Resource[Any] | AsyncResource[Any]:
     Thread safety: the resource is used by all requests at once, so what the opener makes has
     to be fit for that.
     """
+    import inspect
+
     check_opener(opener)
     if inspect.isasyncgenfunction(opener) or inspect.iscoroutinefunction(opener):
         return AsyncResource(opener)

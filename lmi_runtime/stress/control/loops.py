@@ -13,6 +13,10 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+# Before control begins, as the seam would import both in the midst of a run.
+import anyio  # noqa: F401
+
+import lmi_runtime._sync.on_asyncio  # noqa: F401
 from lmi_runtime.stress.control.active import caller
 from lmi_runtime.stress.control.hashes import hash_of
 from lmi_runtime.stress.control.loop import ControlledLoop
