@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy as copying
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import asdict, replace
 from typing import Any, Final, Generic, TypeVar, cast, overload
 
 from lmi_runtime import _sync
@@ -289,7 +288,7 @@ class Cache(Generic[V]):
         """What the cache has done, and how it is; takes the longer the more values it keeps."""
         policy, flights, kept = self.policy, self._flights, self._kept
         with kept.lock:
-            facts = asdict(kept.counts) | {"hits": kept.hits_locked()}
+            facts = kept.counts.facts() | {"hits": kept.hits_locked()}
             return CacheStatistics(
                 name=self.name,
                 size=len(kept.storage),
@@ -462,7 +461,7 @@ class Cache(Generic[V]):
         outcome = unwrap(result, ttl_s=ttl_s, tags=tags, weigh=self.policy.weigh)
         if self._copied is None:
             return outcome
-        return replace(outcome, value=self._copied(outcome.value))
+        return outcome.__replace__(value=self._copied(outcome.value))
 
     def _failed(self, ask: Ask, error: Exception) -> Outcome:
         traceback, kept = error.__traceback__, None

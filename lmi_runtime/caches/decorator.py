@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Concatenate, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
@@ -134,6 +133,8 @@ def cached(
         raise TypeError(f"the cache that was given has its own {', '.join(options)}")
 
     def decorate(decorated: Callable[..., Any]) -> Any:
+        import inspect
+
         if inspect.isgeneratorfunction(decorated) or inspect.isasyncgenfunction(decorated):
             raise TypeError("a generator can be used up once only: cache a function of its items")
         return _wrapper(decorated, _Calls(decorated, key, typed, tags, cache, options))
@@ -198,6 +199,8 @@ def _named(name: str, made: KeyOf, args: Any, kwargs: Mapping[str, Any]) -> Hash
 
 
 def _wrapper(function: Callable[..., Any], calls: _Calls) -> Any:
+    import inspect
+
     is_async = inspect.iscoroutinefunction(function)
     if isinstance(calls.cache, Cache):
         made = _for_tasks(function, calls) if is_async else _for_threads(function, calls)

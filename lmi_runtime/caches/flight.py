@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable, Iterable
 from contextvars import ContextVar
 from functools import partial
@@ -177,6 +176,8 @@ def hold(within: Flight | None, token: object, flight: Flight) -> None:
 
 
 def is_async(loader: Callable[[], Any]) -> bool:
+    import inspect
+
     called = (
         loader if inspect.isroutine(loader) or isinstance(loader, partial) else _call_of(loader)
     )
@@ -194,6 +195,8 @@ def refuse(result: Any) -> None:
     Raises:
         WrongKindOfCaller: `result` has to be awaited.
     """
+    import inspect
+
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()

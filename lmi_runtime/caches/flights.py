@@ -9,14 +9,13 @@ A waiter looks, under the lock, before it parks; being unparked only means to lo
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections.abc import Callable, Hashable
 from contextvars import Context
 from functools import partial
 from typing import Any, Final
 
 from lmi_runtime import _sync
+from lmi_runtime._lazy import ahead
 from lmi_runtime.caches.flight import (
     Ask,
     Flight,
@@ -62,6 +61,7 @@ class Flights:
         failed: Callable[[Ask, Exception], Outcome],
         land_locked: Callable[[Flight, Outcome, bool], object],
     ) -> None:
+        ahead("inspect")
         self.lock = lock
         self._prepare = prepare
         self._failed = failed
@@ -247,6 +247,8 @@ class Flights:
             raise
 
     async def _aproduce(self, ask: Ask) -> Outcome:
+        import asyncio
+
         try:
             return await self._aload(ask)
         except asyncio.CancelledError as error:
@@ -268,8 +270,10 @@ class Flights:
 
     def _call(self, ask: Ask) -> Any:
         """In a thread: what is awaitable goes back to the task, all else is prepared here."""
+        from inspect import isawaitable
+
         result = ask.loader()
-        return result if inspect.isawaitable(result) else self._prepare(ask, result)
+        return result if isawaitable(result) else self._prepare(ask, result)
 
     def _tell(self, flight: Flight, waiter: Waiter | None, error: BaseException) -> bool:
         with self.lock:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import inspect
 
 __all__ = ["NAMED", "KeyOf", "is_method", "key_maker"]
 
@@ -32,6 +34,8 @@ def key_maker(function: Callable[..., Any], *, typed: bool = False) -> KeyOf:
         function: Whose signature counts.
         typed: Tell ``1``, ``1.0`` and ``True`` apart, which are equal in Python.
     """
+    import inspect
+
     # Not of what it wraps: a decorator may add arguments, or take some away.
     canonical = _canonical(inspect.signature(function, follow_wrapped=False))
     if not typed:
@@ -47,11 +51,13 @@ def key_maker(function: Callable[..., Any], *, typed: bool = False) -> KeyOf:
 def _canonical(
     signature: inspect.Signature,
 ) -> Callable[[tuple[Any, ...], Mapping[str, Any]], tuple[Any, ...]]:
+    from inspect import Parameter
+
     kinds = [parameter.kind for parameter in signature.parameters.values()]
     simple = not {
-        inspect.Parameter.KEYWORD_ONLY,
-        inspect.Parameter.VAR_POSITIONAL,
-        inspect.Parameter.VAR_KEYWORD,
+        Parameter.KEYWORD_ONLY,
+        Parameter.VAR_POSITIONAL,
+        Parameter.VAR_KEYWORD,
     } & set(kinds)
     count = len(kinds) if simple else -1
 
@@ -71,4 +77,6 @@ def is_method(function: Callable[..., Any]) -> bool:
     owner, _, _ = getattr(function, "__qualname__", "").rpartition(".")
     if not owner or owner.endswith("<locals>"):
         return False
+    import inspect
+
     return next(iter(inspect.signature(function).parameters), "") == "self"

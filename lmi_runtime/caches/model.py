@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
+from lmi_runtime._facts import Facts
 from lmi_runtime.errors import ConfigurationError
 
 __all__ = [
@@ -28,8 +28,7 @@ V = TypeVar("V")
 Copying = Literal["none", "shallow", "deep"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded(Generic[V]):
+class Loaded(Facts, Generic[V]):
     """
     What a loader returns that knows more about its value than the cache does.
 
@@ -50,8 +49,7 @@ Loader: TypeAlias = Callable[[], V | Loaded[V]]
 AsyncLoader: TypeAlias = Callable[[], Awaitable[V | Loaded[V]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Clock:
+class Clock(Facts, kw_only=False):
     """
     Where a cache reads the time.
 
@@ -87,8 +85,7 @@ class Times(NamedTuple):
         return max(self.fresh_until, self.stale_until, self.error_until)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Facts):
     """
     What a cache does with a value over time, and how much it keeps.
 
@@ -181,8 +178,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Facts):
     """
     How a load ended: with `value` and what is known about it, or with `error`.
 
@@ -232,8 +228,7 @@ def unwrap(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheStatistics:
+class CacheStatistics(Facts):
     """
     What a cache has done, and how it is.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from lmi_runtime.caches.model import Clock
 
@@ -15,24 +14,45 @@ TOLERANCE_S: Final = 2.0
 """Seconds by which they may differ, besides a hundredth of the time since they were compared."""
 
 
-@dataclass(slots=True)
 class Counts:
     """What a cache counts, named as in `CacheStatistics`. Guarded by the cache's lock."""
 
-    hits: int = 0  # those that took the lock, and those of entries that are gone
-    hits_stale: int = 0
-    hits_on_error: int = 0
-    hits_negative: int = 0
-    misses: int = 0
-    loads: int = 0
-    load_failures: int = 0
-    load_s: float = 0.0
-    refreshes: int = 0
-    evictions: int = 0
-    expirations: int = 0
-    invalidations: int = 0
-    refused: int = 0
-    leaps: int = 0
+    __slots__ = (  # noqa: RUF023 - as in `CacheStatistics`
+        "hits",
+        "hits_stale",
+        "hits_on_error",
+        "hits_negative",
+        "misses",
+        "loads",
+        "load_failures",
+        "load_s",
+        "refreshes",
+        "evictions",
+        "expirations",
+        "invalidations",
+        "refused",
+        "leaps",
+    )
+
+    def __init__(self) -> None:
+        self.hits = 0  # those that took the lock, and those of entries that are gone
+        self.hits_stale = 0
+        self.hits_on_error = 0
+        self.hits_negative = 0
+        self.misses = 0
+        self.loads = 0
+        self.load_failures = 0
+        self.load_s = 0.0
+        self.refreshes = 0
+        self.evictions = 0
+        self.expirations = 0
+        self.invalidations = 0
+        self.refused = 0
+        self.leaps = 0
+
+    def facts(self) -> dict[str, Any]:
+        """All of them by name."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class LeapWatch:

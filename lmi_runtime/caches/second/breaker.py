@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 __all__ = ["Breaker", "after_failure", "after_success", "may_ask"]
 
@@ -11,8 +11,7 @@ _FIRST_REST_S = 1.0
 _LONGEST_REST_S = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Breaker:
+class Breaker(NamedTuple):
     """
     How it went lately.
 
@@ -35,7 +34,7 @@ def may_ask(breaker: Breaker, now_s: float) -> Breaker | None:
     """
     if now_s < breaker.rest_until_s:
         return None
-    return replace(breaker, rest_until_s=now_s + breaker.rest_s) if breaker.rest_s else breaker
+    return breaker._replace(rest_until_s=now_s + breaker.rest_s) if breaker.rest_s else breaker
 
 
 def after_success(breaker: Breaker) -> Breaker:
@@ -47,7 +46,7 @@ def after_failure(breaker: Breaker, now_s: float) -> Breaker:
     """From the third failure in a row on it rests, each time twice as long."""
     failures = breaker.failures + 1
     if failures < _TOLERATED:
-        return replace(breaker, failures=failures)
+        return breaker._replace(failures=failures)
     rest_s = min(_LONGEST_REST_S, breaker.rest_s * 2 or _FIRST_REST_S)
     return Breaker(failures, now_s + rest_s, rest_s)
 

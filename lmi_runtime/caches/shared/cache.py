@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 from lmi_runtime import _sync, context
 from lmi_runtime.caches.exclusive import Exclusive
@@ -19,7 +19,6 @@ from lmi_runtime.caches.model import (
     Outcome,
     Policy,
 )
-from lmi_runtime.caches.second import SecondLevel
 from lmi_runtime.caches.shared.codecs import Codec, CodecName, codec_of
 from lmi_runtime.caches.shared.entries import Entries, Entry
 from lmi_runtime.caches.shared.keys import canonical_key
@@ -29,8 +28,11 @@ from lmi_runtime.caches.shared.records import Record
 from lmi_runtime.caches.shared.statistics import SharedCacheStatistics
 from lmi_runtime.caches.shared.store import StoreUsage
 from lmi_runtime.caches.shared.stores import StoreName, vault_of
-from lmi_runtime.caches.shared.tier import Tier
 from lmi_runtime.errors import LoadTimeout
+
+if TYPE_CHECKING:
+    from lmi_runtime.caches.second import SecondLevel
+    from lmi_runtime.caches.shared.tier import Tier
 
 __all__ = ["SharedCache"]
 
@@ -130,7 +132,7 @@ class SharedCache(Generic[V]):
         now = _sync.wall_time if clock is None else clock.wall
         encoding = codec_of(codec)
         self._entries = Entries(self._vault, encoding, policy, now)
-        self._tier = None if l2 is None else Tier(l2, name, policy, now)
+        self._tier = None if l2 is None else _tier_of(l2, name, policy, now)
         self._loading = Loading(self._vault, self._entries, policy, patience_s, self._tier)
         self._reading = Reading(self._vault, self._entries, encoding, policy, self._loading.rests)
         self._look = self._reading.look
@@ -445,3 +447,9 @@ def _as_failed(ask: Ask, error: Exception) -> Outcome:
 
 def _as_landed(flight: Flight, outcome: Outcome, keep: bool) -> None:
     """It was written, or not, while the lock of its key was held."""
+
+
+def _tier_of(level: SecondLevel, name: str, policy: Policy, now: Callable[[], float]) -> Tier:
+    from lmi_runtime.caches.shared.tier import Tier  # few caches have one
+
+    return Tier(level, name, policy, now)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from typing import Any, Literal, Protocol
 
 from lmi_runtime.errors import ConfigurationError
@@ -28,6 +27,8 @@ class Codec(Protocol):
 
 class _JsonCodec:
     def __init__(self) -> None:
+        import json
+
         encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
         self._dumps = encoder.encode
         self.decode = json.loads

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import TypeAlias, Union
 
 from lmi_runtime.caches.keys import NAMED
@@ -27,6 +26,8 @@ def canonical_key(key: object) -> bytes:
     plain = b"s" + key.encode("utf-8", "surrogatepass") if type(key) is str else _plain(key)
     if len(plain) <= _LONGEST_BYTES:
         return plain
+    from hashlib import blake2b
+
     return b"#" + blake2b(plain, digest_size=32).digest()
 
 
@@ -62,10 +63,14 @@ def key_slot(key: bytes) -> bytes:
 
     Two keys of one name cost one of them a load that is not kept, never a stale value.
     """
+    from hashlib import blake2b
+
     number = int.from_bytes(blake2b(key, digest_size=2).digest()) % _SLOTS
     return b"k%d" % number
 
 
 def tag_name(tag: str) -> bytes:
     """Where it is noted that `tag` was invalidated."""
+    from hashlib import blake2b
+
     return b"t" + blake2b(tag.encode("utf-8", "surrogatepass"), digest_size=12).digest()

@@ -9,14 +9,10 @@ again and again, more seldom the longer it takes: what sleeps in the kernel cann
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
-from hashlib import blake2b
-from typing import Any, NamedTuple
-
-import anyio
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lmi_runtime import _sync
 from lmi_runtime._sync.files import Held
@@ -26,8 +22,10 @@ from lmi_runtime.caches.shared.keys import tag_name
 from lmi_runtime.caches.shared.places import FLIGHTS_FROM
 from lmi_runtime.caches.shared.records import Record
 from lmi_runtime.caches.shared.store import Moment
-from lmi_runtime.caches.shared.tier import Tier
 from lmi_runtime.caches.shared.vault import Vault
+
+if TYPE_CHECKING:
+    from lmi_runtime.caches.shared.tier import Tier
 
 __all__ = ["Late", "Loading", "Task", "flight_tags", "lock_number"]
 
@@ -254,6 +252,8 @@ class Loading:
 
     @contextlib.asynccontextmanager
     async def _aalone(self, task: Task) -> AsyncIterator[None]:
+        import anyio
+
         held = self._try(task.key)
         began_s = _sync.monotonic()
         while held is None and (pause_s := self._pause_s(began_s)):
@@ -302,6 +302,8 @@ def flight_tags(tags: Iterable[str]) -> list[str]:
 
 def lock_number(key: bytes) -> int:
     """The number of the lock that whoever loads `key` holds."""
+    from hashlib import blake2b
+
     return FLIGHTS_FROM + int.from_bytes(blake2b(key, digest_size=7).digest())
 
 
@@ -311,6 +313,8 @@ def _good(entry: Entry, now_s: float, ahead: bool) -> bool:
 
 
 async def _call(loader: Callable[[], Any]) -> Any:
+    import inspect
+
     if inspect.iscoroutinefunction(loader) or inspect.iscoroutinefunction(type(loader).__call__):
         return await loader()
     context = copy_context()

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 import stat
 from collections.abc import Mapping
-from hashlib import blake2b
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lmi_runtime import _sync
 from lmi_runtime._sync.files import Held, LockFile, private_directory
 from lmi_runtime.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["EPOCH", "FLIGHTS_FROM", "WRITER_LOCK", "Place", "check_name", "find_place"]
 
 _CONTROL_BYTES = 4096
 EPOCH = 1
 """Which cell of a place says what its epoch is."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KEEPER_LOCK = 0
 _PATIENCE_S = 2.0
 WRITER_LOCK = 1
@@ -32,7 +32,7 @@ def check_name(name: str) -> None:
     Raises:
         ConfigurationError: `name` cannot be a part of a file's name.
     """
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise ConfigurationError(f"{name!r} cannot be the name of a cache: use [A-Za-z0-9._-].")
 
 
@@ -46,6 +46,8 @@ def find_place(name: str, directory: str | os.PathLike[str] | None, kind: str) -
     Raises:
         ConfigurationError: It cannot be made, or is not private.
     """
+    from pathlib import Path
+
     if directory is None:
         root = private_directory("lmi_runtime-caches") / _function(os.environ)
     else:
@@ -62,6 +64,8 @@ def find_place(name: str, directory: str | os.PathLike[str] | None, kind: str) -
 
 
 def _function(environ: Mapping[str, str]) -> str:
+    from hashlib import blake2b
+
     names = ("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION", "LAMBDA_TASK_ROOT")
     what = "\0".join(environ.get(name, "") for name in names)
     if not what.strip("\0"):
@@ -139,6 +143,8 @@ def _keep_others_out(locks: LockFile) -> Held:
 
 
 def _map_control(path: Path, locks: LockFile) -> memoryview:
+    import mmap
+
     held = _keep_others_out(locks)
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from lmi_runtime._facts import Facts
 
 __all__ = ["SharedCacheStatistics"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedCacheStatistics:
+class SharedCacheStatistics(Facts):
     """
     What a shared cache has done in this process, and how its store is.
 

@@ -8,7 +8,6 @@ values. `seq` counts invalidations; a mark says at which count a name was invali
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 __all__ = [
@@ -56,8 +55,7 @@ Found: TypeAlias = tuple[int, bytes]
 """The count of invalidations when the load of a record began, and the record."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoreUsage:
+class StoreUsage(NamedTuple):
     """How much is in a store: entries, expired ones included, and bytes of its file in use."""
 
     entries: int

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import weakref
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lmi_runtime import _sync
+from lmi_runtime._lazy import ahead
 from lmi_runtime.caches.shared.places import WRITER_LOCK, Place, check_name, find_place
 from lmi_runtime.caches.shared.store import Backend
 from lmi_runtime.caches.shared.vault import Vault
 from lmi_runtime.context import worker
 from lmi_runtime.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["StoreName", "vault_of"]
 
@@ -42,6 +44,7 @@ def vault_of(
         ConfigurationError: There is no such store, or it is too small.
         ImportError: ``lmdb`` is asked for and not installed.
     """
+    ahead("hashlib", "mmap", "pathlib")
     check_name(name)
     if max_bytes < _LEAST_BYTES:
         raise ConfigurationError(f"max_bytes must be at least {_LEAST_BYTES}, not {max_bytes}")
@@ -59,6 +62,8 @@ def vault_of(
 
 
 def _kind(store: str) -> StoreName:
+    import importlib.util
+
     match store:
         case "auto":
             return "lmdb" if importlib.util.find_spec("lmdb") is not None else "sqlite"

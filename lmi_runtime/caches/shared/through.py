@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lmi_runtime import _sync
 from lmi_runtime.caches.model import Loaded, Policy, unwrap
-from lmi_runtime.caches.second import SecondLevel
 from lmi_runtime.caches.shared.codecs import Codec, CodecName, codec_of
 from lmi_runtime.caches.shared.entries import spread
 from lmi_runtime.caches.shared.keys import canonical_key
 from lmi_runtime.caches.shared.records import Kind, Record
 from lmi_runtime.caches.shared.tier import Tier
+
+if TYPE_CHECKING:
+    from lmi_runtime.caches.second import SecondLevel
 
 __all__ = ["Through"]
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from lmi_runtime.caches.model import Policy
-from lmi_runtime.caches.second import GuardedLevel, SecondLevel
+from lmi_runtime.caches.second.guard import GuardedLevel
 from lmi_runtime.caches.shared.records import Corrupt, Kind, Record, pack, times_of, unpack
+
+if TYPE_CHECKING:
+    from lmi_runtime.caches.second import SecondLevel
 
 __all__ = ["Tier"]
 

@@ -6,8 +6,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from lmi_runtime import _sync
 from lmi_runtime.caches.forks import follow
@@ -22,6 +21,9 @@ from lmi_runtime.caches.shared.store import (
     StoreResting,
 )
 from lmi_runtime.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Vault"]
 
