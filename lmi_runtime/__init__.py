@@ -26,12 +26,12 @@ from lmi_runtime.errors import (
     ReentrantLoad,
     WrongKindOfCaller,
 )
-from lmi_runtime.handlers import HttpHead, handler, on_shutdown
 
 if TYPE_CHECKING:
     from lmi_runtime.caches import Cache, CacheStatistics, Loaded, SharedCache, cached
     from lmi_runtime.caches.locked import locked_file
     from lmi_runtime.caches.scratch import request_tmpdir
+    from lmi_runtime.handlers import HttpHead, handler, on_shutdown
     from lmi_runtime.pools import (
         ConnectionBudget,
         Connector,
@@ -86,6 +86,7 @@ _ROOMS = {
     "CacheStatistics": "caches",
     "ConnectionBudget": "pools",
     "Connector": "pools",
+    "HttpHead": "handlers",
     "Lease": "pools",
     "Loaded": "caches",
     "Pool": "pools",
@@ -93,7 +94,9 @@ _ROOMS = {
     "SharedCache": "caches",
     "cached": "caches",
     "connection_share": "pools",
+    "handler": "handlers",
     "locked_file": "caches.locked",
+    "on_shutdown": "handlers",
     "request_tmpdir": "caches.scratch",
     "resource": "pools",
 }

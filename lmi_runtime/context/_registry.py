@@ -11,11 +11,6 @@ from collections.abc import Iterable, Mapping
 from contextvars import Token
 from typing import Any, Protocol
 
-from contextvars_extras import (  # type: ignore[import-untyped]
-    ContextVarDescriptor,
-    ContextVarsRegistry,
-)
-
 __all__ = ["Variable", "declare"]
 
 
@@ -24,10 +19,6 @@ class Variable(Protocol):
 
     def get(self, default: Any) -> Any:
         """The value in this context, or `default` when it is unset or was deleted."""
-        ...
-
-    def get_raw(self, default: Any) -> Any:
-        """Like `get`, at the speed of a plain context variable; for those never deleted."""
         ...
 
     def set(self, value: Any) -> Token[Any]:
@@ -49,6 +40,12 @@ def declare(module: str, owner: str, names: Iterable[str]) -> Mapping[str, Varia
 
     Thread safety: from any thread; every call makes its own variables.
     """
+    # It imports asyncio: only functions with variables of their own wait for that.
+    from contextvars_extras import (  # type: ignore[import-untyped]
+        ContextVarDescriptor,
+        ContextVarsRegistry,
+    )
+
     variables: dict[str, Variable] = {name: ContextVarDescriptor() for name in names}
     namespace = {"__module__": module, "_registry_allocate_on_setattr": False, **variables}
     type(ContextVarsRegistry)(owner, (ContextVarsRegistry,), namespace)

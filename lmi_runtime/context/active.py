@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from contextvars import Context, copy_context
+from contextvars import Context, ContextVar, copy_context
 
-from lmi_runtime.context._registry import declare
 from lmi_runtime.context.request import Request
 from lmi_runtime.errors import NoActiveRequest
 
 __all__ = ["carried", "current", "deadline_s", "enter", "peek", "serving"]
 
-_variables = declare(__name__, "Active", ["request", "is_carried"])
-_variable = _variables["request"]
-_get = _variable.get_raw  # it is set, and never deleted
+# Plain variables: they are set and never deleted, and every start pays for what makes others.
+_variable: ContextVar[Request | None] = ContextVar(f"{__name__}.Active.request", default=None)
+_get = _variable.get
 _set = _variable.set
-_is_carried = _variables["is_carried"].get_raw
-_set_carried = _variables["is_carried"].set
+_carried: ContextVar[bool] = ContextVar(f"{__name__}.Active.is_carried", default=False)
+_is_carried = _carried.get
+_set_carried = _carried.set
 
 
 def enter(request: Request) -> None:
@@ -62,7 +62,7 @@ def current() -> Request:
 
     Thread safety: from any task or thread.
     """
-    request: Request | None = _get(None)
+    request = _get()
     if request is None:
         raise NoActiveRequest(_OUTSIDE)
     if request.ended:
@@ -79,8 +79,8 @@ def peek() -> Request | None:
 
     Thread safety: from any task or thread. Never raises.
     """
-    request: Request | None = _get(None)
-    if request is not None and request.ended and _is_carried(False):
+    request = _get()
+    if request is not None and request.ended and _is_carried():
         return None
     return request
 
@@ -110,7 +110,7 @@ def deadline_s() -> float:
 
     Thread safety: from any task or thread. Never raises.
     """
-    request: Request | None = _get(None)
+    request = _get()
     if request is None or request.ended or request.deadline_s is None:
         return math.inf
     return request.deadline_s

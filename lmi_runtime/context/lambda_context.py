@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from lmi_runtime import _sync
+from lmi_runtime._facts import Facts
 from lmi_runtime.errors import ContextUnmarshalError
 from lmi_runtime.model import Invocation
 
@@ -19,8 +18,7 @@ __all__ = ["Client", "ClientContext", "CognitoIdentity", "FunctionEnvironment", 
 _W3C_FIELDS = ("traceparent", "tracestate", "baggage")
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionEnvironment:
+class FunctionEnvironment(Facts, kw_only=False):
     """
     What the platform says about the function itself, the same for every request.
 
@@ -233,6 +231,8 @@ def _client_context(text: str | None) -> dict[str, Any] | None:
 def _json_object(text: str | None, header: str) -> dict[str, Any] | None:
     if not text:
         return None
+    import json  # few requests have either header
+
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

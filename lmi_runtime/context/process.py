@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from lmi_runtime import _sync
+from lmi_runtime._facts import Facts
 
 __all__ = ["WorkerFacts", "set_worker", "set_worker_loop", "worker", "worker_loop"]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerFacts:
+class WorkerFacts(Facts, kw_only=False):
     """
     What one process may count on.
 

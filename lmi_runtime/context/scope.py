@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -18,8 +17,6 @@ if sys.version_info >= (3, 14):
 __all__ = ["RequestScope", "scoped"]
 
 T = TypeVar("T")
-
-_CLASS_VAR = re.compile(r"(\w+\.)*ClassVar\b")
 
 
 def scoped(factory: Callable[[], T]) -> T:
@@ -157,14 +154,12 @@ _NOTHING = object()
 
 
 def _declared_names(cls: type) -> list[str]:
-    return [
-        name
-        for name, hint in _own_annotations(cls).items()
-        if not (_CLASS_VAR.match(hint) if isinstance(hint, str) else _is_class_var(hint))
-    ]
+    return [name for name, hint in _own_annotations(cls).items() if not _is_class_var(hint)]
 
 
 def _is_class_var(hint: object) -> bool:
+    if isinstance(hint, str):
+        return re.match(r"(\w+\.)*ClassVar\b", hint) is not None
     return hint is ClassVar or get_origin(hint) is ClassVar
 
 
@@ -172,4 +167,6 @@ def _own_annotations(cls: type) -> Mapping[str, object]:
     # Never evaluated: names that only a type checker can resolve are fine in annotations.
     if sys.version_info >= (3, 14):
         return annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
+    import inspect
+
     return inspect.get_annotations(cls)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import atexit
-import concurrent.futures
 import contextlib
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
-
-import anyio
-from anyio.from_thread import BlockingPortal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lmi_runtime._sync import Event, Lock, Thread, spawn
+
+if TYPE_CHECKING:
+    from anyio.from_thread import BlockingPortal
 
 __all__ = ["run_on_loop"]
 
@@ -48,13 +47,17 @@ def run_on_loop(call: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 async def _boxed(call: Callable[[], Coroutine[Any, Any, Any]]) -> tuple[Any, BaseException | None]:
     """Keep what user code raises away from the loop: a SystemExit would end it."""
+    import anyio
+
     try:
         return await call(), None
     except anyio.get_cancelled_exc_class() as exc:
         if anyio.current_effective_deadline() == float("-inf"):
             raise  # the caller was interrupted, see above
         # A BaseException of its own kind would end the synchronous runtime that called.
-        return None, concurrent.futures.CancelledError(str(exc) or "The handler was cancelled.")
+        from concurrent.futures import CancelledError
+
+        return None, CancelledError(str(exc) or "The handler was cancelled.")
     except BaseException as exc:
         return None, exc
 
@@ -83,6 +86,8 @@ class _Loop:
         self.thread.join(_EXIT_PATIENCE_S)
 
     def _run(self) -> None:
+        import anyio
+
         try:
             anyio.run(self._serve, backend=self._backend)
         except BaseException as exc:
@@ -91,6 +96,8 @@ class _Loop:
             self._started.set()
 
     async def _serve(self) -> None:
+        from anyio.from_thread import BlockingPortal
+
         async with BlockingPortal() as portal:
             self._portal = portal
             self._started.set()

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextvars import copy_context
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
-import anyio
-
 from lmi_runtime.context import Request, enter, peek
 from lmi_runtime.errors import ConfigurationError, DeadlineExceeded
 from lmi_runtime.handlers.bridge import run_on_loop
-from lmi_runtime.handlers.faults import user_traceback
 from lmi_runtime.handlers.spec import (
     DEFAULT_DEADLINE_MARGIN_S,
     Concurrency,
@@ -23,7 +19,6 @@ from lmi_runtime.handlers.spec import (
     describe,
     spec_of,
 )
-from lmi_runtime.handlers.streaming import joined
 
 __all__ = ["Handler", "handler"]
 
@@ -143,23 +138,34 @@ def _run(spec: HandlerSpec, event: Any, context: Any, request: Request) -> Any:
     arguments = (event, context) if spec.takes_context else (event,)
     if not spec.style.is_async:
         result = spec.function(*arguments)
-        is_stream = spec.style is Style.STREAM and isinstance(result, Iterator)
-        return joined(result) if is_stream else result
+        if spec.style is not Style.STREAM or not isinstance(result, Iterator):
+            return result
+        from lmi_runtime.handlers.streaming import joined
+
+        return joined(result)
     try:
         return run_on_loop(functools.partial(_run_async, spec, arguments, request))
     except BaseException as exc:
+        from lmi_runtime.handlers.faults import user_traceback
+
         # How the loop got to the user's code is nothing a reader of the stack could use.
         exc.__traceback__ = user_traceback(exc)
         raise
 
 
 async def _run_async(spec: HandlerSpec, arguments: tuple[Any, ...], request: Request) -> Any:
+    from inspect import isawaitable
+
+    import anyio
+
     enter(request)
     with anyio.CancelScope(deadline=_cancel_at(spec, request)):
         result = spec.function(*arguments)
-        if inspect.isawaitable(result):
+        if isawaitable(result):
             result = await result
         if spec.style is Style.ASYNC_STREAM and isinstance(result, AsyncIterator):
+            from lmi_runtime.handlers.streaming import joined
+
             return joined([item async for item in result])
         return result
     raise DeadlineExceeded(
@@ -171,5 +177,7 @@ def _cancel_at(spec: HandlerSpec, request: Request) -> float:
     """When to cancel, on the loop's clock."""
     if spec.deadline != "cancel" or request.deadline_s is None:
         return float("inf")
+    import anyio
+
     remaining_s = request.remaining_s() - spec.deadline_margin_s
     return anyio.current_time() + max(0.0, remaining_s)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
-
-import anyio
-import anyio.to_thread
 
 from lmi_runtime import _sync
 
@@ -48,6 +44,8 @@ async def run_shutdown_hooks(budget_s: float) -> None:
 
     Thread safety: loop thread only.
     """
+    import anyio
+
     with _lock():
         hooks = _hooks()
         waiting = hooks[::-1]
@@ -62,12 +60,16 @@ async def run_shutdown_hooks(budget_s: float) -> None:
 
 
 async def _run(hook: Callable[[], Any]) -> None:
+    import inspect
+
+    from anyio import to_thread
+
     try:
         if inspect.iscoroutinefunction(hook):
             await hook()
             return
         # A thread can be left behind when time is up; the loop cannot.
-        [result] = await anyio.to_thread.run_sync(lambda: [hook()], abandon_on_cancel=True)
+        [result] = await to_thread.run_sync(lambda: [hook()], abandon_on_cancel=True)
         if inspect.isawaitable(result):
             await result
     except (Exception, SystemExit, KeyboardInterrupt):

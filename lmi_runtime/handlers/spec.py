@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import enum
 import functools
-import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeGuard, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, get_args
 
+from lmi_runtime._facts import Facts
 from lmi_runtime.errors import ConfigurationError, HandlerSignatureError
-from lmi_runtime.handlers.codec import Codec, codec_for
 from lmi_runtime.model import EntryKind
+
+if TYPE_CHECKING:
+    import inspect
+
+    from lmi_runtime.handlers.codec import Codec
 
 __all__ = [
     "DEFAULT_DEADLINE_MARGIN_S",
@@ -46,8 +49,7 @@ class Style(enum.Enum):
         return self in (Style.COROUTINE, Style.ASYNC_STREAM)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandlerSpec:
+class HandlerSpec(Facts, apart=("adapter",)):
     """
     A handler and everything it asked for; never changes.
 
@@ -60,7 +62,7 @@ class HandlerSpec:
         max_per_vcpu: Invocations at once for each vCPU, or None for no limit of its own.
         deadline: ``cancel`` it at the deadline minus the margin, or only ``report``.
         deadline_margin_s: Seconds kept back before the deadline.
-        codec: Decodes its events and encodes its results.
+        own_codec: What decodes its events and encodes its results, where it asked for another.
         adapter: The plain callable that ``@handler`` made of it, or None when undecorated.
     """
 
@@ -71,13 +73,21 @@ class HandlerSpec:
     max_per_vcpu: int | None = None
     deadline: Deadline = "cancel"
     deadline_margin_s: float = DEFAULT_DEADLINE_MARGIN_S
-    codec: Codec
-    adapter: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    own_codec: Codec | None = None
+    adapter: Callable[..., Any] | None = None
 
     @property
     def kind(self) -> EntryKind:
         """Where its code runs in this package's runtime."""
         return EntryKind.TASK if self.style.is_async else EntryKind.THREAD
+
+    @property
+    def codec(self) -> Codec:
+        """Decodes its events and encodes its results."""
+        # Not at the start: other runtimes have a codec of their own.
+        from lmi_runtime.handlers.codec import codec_for
+
+        return self.own_codec or codec_for(None)
 
 
 def spec_of(function: Callable[..., Any]) -> HandlerSpec | None:
@@ -125,12 +135,14 @@ def describe(
         max_per_vcpu=_limit(max_per_vcpu),
         deadline=_deadline(deadline),
         deadline_margin_s=_margin(deadline_margin_s),
-        codec=codec_for(serializer),
+        own_codec=_codec(serializer),
         adapter=adapter,
     )
 
 
 def _style(function: Callable[..., Any], *, runs_itself: bool) -> Style:
+    import inspect
+
     if not callable(function):
         raise HandlerSignatureError(f"A handler is callable; {function!r} is not.")
     candidates = [_code(function)]
@@ -151,6 +163,8 @@ def _style(function: Callable[..., Any], *, runs_itself: bool) -> Style:
 
 def _code(function: Callable[..., Any]) -> Callable[..., Any]:
     """What runs when `function` is called: itself, or the `__call__` of its class."""
+    import inspect
+
     while isinstance(function, functools.partial):
         function = function.func
     if inspect.isroutine(function) or inspect.isclass(function):
@@ -182,6 +196,8 @@ def _takes_context(function: Callable[..., Any]) -> bool:
 
 def _signatures(function: Callable[..., Any]) -> list[inspect.Signature]:
     """The signature that is called and the one inside every decorator, outermost first."""
+    import inspect
+
     try:
         outer = inspect.signature(function, follow_wrapped=False)
         inner = inspect.signature(function)
@@ -248,6 +264,14 @@ def _margin(asked: object) -> float:
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _codec(serializer: object) -> Codec | None:
+    if serializer is None:
+        return None
+    from lmi_runtime.handlers.codec import codec_for
+
+    return codec_for(serializer)
 
 
 def _name(function: Callable[..., Any]) -> str:

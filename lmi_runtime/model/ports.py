@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from lmi_runtime.model.invocation import Invocation
-from lmi_runtime.model.outcome import Failure, Outcome, PostResult, Streaming, Success
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from lmi_runtime.model.invocation import Invocation
+    from lmi_runtime.model.outcome import Failure, Outcome, PostResult, Streaming, Success
 
 __all__ = ["AnswerStream", "Entry", "EntryKind", "InFlightLedger", "RuntimeApi"]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import anyio
 import pytest
+from contextvars_extras import ContextVarDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lmi_runtime.context import Request, RequestScope, enter, scoped, spawn_thread
-from lmi_runtime.context import _registry as registry
 from lmi_runtime.errors import NoActiveRequest, VariableNotSet
 from lmi_runtime.model import Invocation
 from tests.support.patience import PATIENCE_S
