@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from lmi_runtime import _sync
+from lmi_runtime import _sync, context
 
 __all__ = ["Fetches", "fetches"]
 
@@ -46,7 +47,9 @@ class Fetches:
         What ``fetch()`` returns, be it called here or by a thread that was earlier.
 
         Whoever waited for a fetch that failed makes its own: the error may be about the time that
-        the other's request had left. Nobody waits on an event loop, which the other may need.
+        the other's request had left. So does who has waited until its own request's deadline: what
+        is to become of the call then is up to the client. Nobody waits on an event loop, which the
+        other may need.
         """
         if _sync.current_home() is not None:
             return fetch()
@@ -58,7 +61,8 @@ class Fetches:
             return self._lead(key, mine, fetch)
         if one in _inside.get():
             return fetch()  # it would wait for itself
-        one.done.wait()
+        left_s = context.deadline_s() - _sync.monotonic()
+        one.done.wait(None if math.isinf(left_s) else max(left_s, 0.0))
         return one.value if one.is_good else fetch()
 
     def _lead(self, key: Hashable, mine: _Fetch, fetch: Callable[[], Any]) -> Any:

@@ -28,6 +28,7 @@ from lmi_runtime.integrations.powertools.fetches import fetches
 from lmi_runtime.integrations.powertools.parameters import off_loop
 from tests.support.crowd import COUNT, TaskCrowd, ThreadCrowd, request_of
 from tests.support.patience import PATIENCE_S
+from tests.support.requests import serving
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -201,6 +202,21 @@ class TestOneFetch:
 
         crowd.serve(handle)
         assert sorted(outcomes) == ["first"] + ["value"] * 4
+
+    def test_nobody_waits_for_another_after_the_deadline(self, provider: Counting) -> None:
+        gate = Gate()
+        provider.meanwhile = gate
+        leader = threading.Thread(target=provider.get, args=("x",))
+        leader.start()
+        assert gate.reached.wait(PATIENCE_S)
+        provider.meanwhile = lambda: None
+        try:
+            assert serving(0.1, lambda: provider.get("x")) == provider.answer
+            assert leader.is_alive()
+        finally:
+            gate.open()
+            leader.join(PATIENCE_S)
+        assert len(provider.asked) == 2
 
     def test_a_cancelled_caller_harms_nobody(self, provider: Counting) -> None:
         gate = Gate()
