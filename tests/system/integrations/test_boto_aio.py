@@ -107,7 +107,7 @@ def test_a_call_ends_with_its_request_and_so_do_its_retries(stub: AwsStub) -> No
             await sqs.list_queues()
         return time.monotonic() - started_s
 
-    assert 0.39 <= run(main) < 3.0
+    assert 0.39 <= run(main) < 30.0
 
 
 def test_after_the_deadline_nothing_is_sent(stub: AwsStub) -> None:

@@ -20,7 +20,7 @@ import anyio
 import anyio.lowlevel
 import jmespath
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("aws_lambda_powertools")
@@ -320,6 +320,7 @@ class TestNested:
     trees = st.recursive(st.just(()), lambda below: st.lists(below, max_size=3), max_leaves=12)
 
     @given(tree=trees, is_async=st.booleans(), failing=st.integers(-1, 8))
+    @settings(max_examples=40)
     def test_any_nesting(self, tree: Any, is_async: bool, failing: int) -> None:
         """Each call that returned has a record of its own, and no other has one."""
         store = Memory()
