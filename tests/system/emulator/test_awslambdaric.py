@@ -17,7 +17,15 @@ from typing import Any
 import psutil
 import pytest
 
-from lmi_runtime.emulator import Emulator, EmulatorOptions, LoadOptions, LocalEnvironment, run_load
+from lmi_runtime.emulator import (
+    Clock,
+    Emulator,
+    EmulatorOptions,
+    LoadOptions,
+    LocalEnvironment,
+    run_load,
+)
+from tests.support.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.anyio, pytest.mark.system, pytest.mark.slow]
 
@@ -28,8 +36,9 @@ def handler(event, context):
     print("seen", event)
     if event == "raise":
         raise ValueError("boom")
-    if event == "sleep":
-        time.sleep(0.6)
+    if event == "wait":
+        while not os.path.exists("enough"):
+            time.sleep(0.01)
     if event == "die":
         os._exit(3)
     return {"event": event, "id": context.aws_request_id, "pid": os.getpid()}
@@ -45,8 +54,9 @@ def anyio_backend() -> str:
 @asynccontextmanager
 async def environment(folder: Path, **settings: Any) -> AsyncIterator[LocalEnvironment]:
     (folder / "app.py").write_text(settings.pop("app", APP))
-    options = EmulatorOptions(max_concurrency=4, timeout_s=settings.pop("timeout_s", 10.0))
-    async with LocalEnvironment(COMMAND, options, cwd=folder, **settings) as local:
+    options = EmulatorOptions(max_concurrency=4, timeout_s=settings.pop("timeout_s", 600.0))
+    emulator = Emulator(options, clock=settings.pop("clock", None) or Clock())
+    async with LocalEnvironment(COMMAND, emulator=emulator, cwd=folder, **settings) as local:
         yield local
 
 
@@ -78,11 +88,16 @@ async def test_exception_reaches_the_caller(tmp_path: Path) -> None:
 async def test_late_answer_of_a_timed_out_handler_is_refused_and_the_worker_goes_on(
     tmp_path: Path,
 ) -> None:
-    async with environment(tmp_path, timeout_s=0.3) as local:
+    now_s = 0.0
+    async with environment(tmp_path, clock=Clock(monotonic_s=lambda: now_s)) as local:
         emulator = local.emulator
         await emulator.wait_ready(polls=4)
-        answer = await emulator.invoke(b'"sleep"')
-        assert answer.error_type == "Sandbox.Timedout"
+        call = asyncio.create_task(emulator.invoke(b'"wait"'))
+        await emulator.wait_until(lambda now: now.running == 1)
+        now_s = 600.0
+        emulator.expire()
+        assert (await call).error_type == "Sandbox.Timedout"
+        (tmp_path / "enough").touch()
         await emulator.wait_ready(polls=4)
 
         emulator.assert_clean()
@@ -99,10 +114,10 @@ async def test_dead_worker_costs_its_caller_the_time_out(tmp_path: Path) -> None
 async def test_load_from_outside_is_served(tmp_path: Path) -> None:
     async with environment(tmp_path) as local:
         await local.emulator.wait_ready(polls=4)
-        report = await run_load(local.emulator.url, LoadOptions(concurrency=2, requests=200))
+        report = await run_load(local.emulator.url, LoadOptions(concurrency=2, requests=50))
         await local.emulator.wait_ready(polls=4)
 
-        assert report.ok + report.refused == 200
+        assert report.ok + report.refused == 50
         assert report.failed == 0
         local.emulator.assert_clean()
 
@@ -118,7 +133,7 @@ async def test_import_error_is_what_callers_get(tmp_path: Path) -> None:
 async def test_killed_runtime_answers_its_callers_and_is_not_replaced(tmp_path: Path) -> None:
     async with environment(tmp_path) as local:
         await local.emulator.wait_ready(polls=4)
-        calls = [asyncio.create_task(local.emulator.invoke(b'"sleep"')) for _ in range(2)]
+        calls = [asyncio.create_task(local.emulator.invoke(b'"wait"')) for _ in range(2)]
         await local.emulator.wait_until(lambda now: now.running == 2)
         os.kill(local.pid, signal.SIGKILL)
 
@@ -166,7 +181,7 @@ async def test_leaving_kills_the_whole_process_group(tmp_path: Path) -> None:
         await local.emulator.wait_ready(polls=4)
         group = local.pid
     # SIGKILL has been sent; orphans take the kernel a moment.
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + PATIENCE_S
     while [p for p in psutil.process_iter() if is_running(p) and group_of(p) == group]:
         assert time.monotonic() < deadline_s, "a process of the group has survived"
         time.sleep(0.01)  # noqa: ASYNC251

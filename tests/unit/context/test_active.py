@@ -247,8 +247,8 @@ def test_an_interpreter_whose_threads_inherit_contexts_cannot_mix_requests_up() 
 
         def invocation(name):
             enter(Request(Invocation(request_id=name)))
-            _sync.spawn(lambda: seen.append(peek()), name="own").join(PATIENCE_S)
-            seen.append(pool.submit(peek).result(PATIENCE_S).request_id)
+            _sync.spawn(lambda: seen.append(peek()), name="own").join(60)
+            seen.append(pool.submit(peek).result(60).request_id)
 
         Context().run(invocation, "a")
         Context().run(invocation, "b")
@@ -275,8 +275,8 @@ def test_a_pools_threads_serve_nobody_where_threads_inherit_their_creators_conte
             context = Context()
             context.run(enter, Request(Invocation(name)))
             future = context.run(pool.submit, peek)
-            assert future.result(PATIENCE_S).request_id == name
-            pool.submit(int).result(PATIENCE_S)
+            assert future.result(60).request_id == name
+            pool.submit(int).result(60)
         callback = lambda future: views.append(peek())
         import threading
         gate = threading.Event()

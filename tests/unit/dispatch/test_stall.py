@@ -42,7 +42,8 @@ async def test_the_line_names_the_blocking_function_and_its_request() -> None:
 
     class Notice(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if "has been blocked" in record.msg:
+            # A machine that stands still blocks the loop too, and nobody's code is named then.
+            if "has been blocked" in record.msg and "blockedBy" in vars(record):
                 lines.append(record)
                 reported.set()
 
@@ -60,6 +61,5 @@ async def test_the_line_names_the_blocking_function_and_its_request() -> None:
             await call.answered.wait()
     finally:
         logger.removeHandler(notice)
-    (line,) = lines
-    assert "blocks_the_loop" in line.getMessage()
-    assert vars(line)["blockedBy"] == "request-0"
+    assert "blocks_the_loop" in lines[0].getMessage()
+    assert vars(lines[0])["blockedBy"] == "request-0"

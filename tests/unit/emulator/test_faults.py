@@ -7,6 +7,8 @@ import asyncio
 import pytest
 
 from lmi_runtime.emulator import Emulator, EmulatorOptions, Fault, FaultKind
+from lmi_runtime.emulator.http import Exchange
+from lmi_runtime.emulator.runtime_api import FaultyEndpoint
 from tests.unit.emulator.runtime_client import Client, Reply
 
 pytestmark = pytest.mark.anyio
@@ -59,9 +61,18 @@ async def test_fault_may_come_later() -> None:
         assert statuses == [202, 500, 403]
 
 
-async def test_delayed_poll_joins_the_queue_late() -> None:
+async def test_delayed_poll_joins_the_queue_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = FaultyEndpoint._serve_late
+
+    def when_another_waits(endpoint: FaultyEndpoint, exchange: Exchange) -> None:
+        if endpoint.host.environment.statistics().waiting:
+            late(endpoint, exchange)
+        else:
+            asyncio.get_running_loop().call_later(0.001, when_another_waits, endpoint, exchange)
+
+    monkeypatch.setattr(FaultyEndpoint, "_serve_late", when_another_waits)
     async with Emulator() as emulator, Client(emulator.runtime_api) as slow:
-        emulator.faults.add("next", Fault(FaultKind.DELAY, delay_s=0.02))
+        emulator.faults.add("next", Fault(FaultKind.DELAY, delay_s=0.001))
         await slow.poll()
         async with Client(emulator.runtime_api) as quick:
             await quick.poll()

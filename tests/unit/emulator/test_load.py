@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lmi_runtime.emulator import Emulator, EmulatorOptions, LoadOptions, LoadProgress, run_load
 from lmi_runtime.emulator.histogram import LatencyHistogram
+from tests.support.patience import PATIENCE_S
 from tests.unit.emulator.runtime_client import Client
 
 pytestmark = pytest.mark.anyio
@@ -61,11 +62,12 @@ async def test_exactly_the_requested_calls_are_made_and_measured() -> None:
 
 async def test_load_for_a_time_ends_with_every_call_answered() -> None:
     async with Emulator() as emulator, runtime(emulator, 4):
-        report = await run_load(emulator.url, LoadOptions(concurrency=2, duration_s=0.1))
+        options = LoadOptions(concurrency=2, duration_s=0.1, drain_s=PATIENCE_S)
+        report = await run_load(emulator.url, options)
         now = emulator.statistics()
 
     assert report.requests == report.ok == now.succeeded > 0
-    assert report.elapsed_s < 2
+    assert report.elapsed_s < PATIENCE_S
 
 
 async def test_errors_are_counted_by_type() -> None:

@@ -16,6 +16,7 @@ import pytest
 from lmi_runtime.context import Request, enter
 from lmi_runtime.logs import LogPipeline, install
 from lmi_runtime.model import Invocation, LogFormat, Settings
+from tests.support.patience import PATIENCE_S
 
 
 class MemorySink:
@@ -88,7 +89,7 @@ def pipeline(
     level = logging.getLogger().level
     made = install(settings(log_format, log_level=logging.INFO), sink=sink)
     yield made
-    assert made.close(10)
+    assert made.close(PATIENCE_S)
     logging.getLogger().setLevel(level)
 
 

@@ -48,7 +48,7 @@ def test_a_logged_line_names_its_request(pipeline: LogPipeline, sink: MemorySink
     invoke("r1", lambda: log.info("hello %s", "you", extra={"order": 7}), tenant_id="t1")
     log.warning("outside")
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     inside, outside = sink.objects()
     assert inside == {
         "timestamp": inside["timestamp"],
@@ -76,7 +76,7 @@ def test_our_formatter_on_a_handler_of_the_users_own_names_the_request_too(
         log.removeHandler(own)
 
     assert "r1" in own.stream.getvalue()
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     (line,) = sink.objects()
     assert (line["requestId"], line["tenantId"]) == ("r1", "t1")
 
@@ -84,7 +84,7 @@ def test_our_formatter_on_a_handler_of_the_users_own_names_the_request_too(
 def test_the_level_comes_from_the_settings(pipeline: LogPipeline, sink: MemorySink) -> None:
     log.debug("too quiet")
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     assert sink.lines() == []
 
 
@@ -94,7 +94,7 @@ def test_printed_lines_name_their_request_and_stream(
     invoke("r1", lambda: print("one", 2, {"three": 3}))
     invoke("r2", lambda: print("oops", file=sys.stderr))
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     out, err = sink.objects()
     assert (out["requestId"], out["level"], out["logger"]) == ("r1", "INFO", "stdout")
     assert out["message"] == "one 2 {'three': 3}"
@@ -107,7 +107,7 @@ def test_a_json_line_passes_byte_for_byte(pipeline: LogPipeline, sink: MemorySin
 
     invoke("r1", lambda: print(line))
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     assert sink.lines() == [line.encode()]
 
 
@@ -119,7 +119,7 @@ def test_what_a_request_left_unfinished_is_sent_when_it_ends(
 
     flush_request(first)
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     assert [(o["requestId"], o["message"]) for o in sink.objects()] == [
         ("r2", "whole"),
         ("r1", "half"),
@@ -148,7 +148,7 @@ def test_interleaved_tasks_and_threads_never_mix(
 
     anyio.run(main, backend=backend)
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     found = [(o["requestId"], o["message"]) for o in sink.objects()]
     expected = [(f"r{n}", f"a b r{n}") for n in range(20)]
     expected += [(f"r{n}", f"logged by r{n}") for n in range(20)] * 2
@@ -164,7 +164,7 @@ def test_the_request_is_that_of_the_caller_not_of_the_formatter(
 
     invoke("r2", lambda: log.handle(record))
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     assert sink.objects()[0]["requestId"] == "r1"
 
 
@@ -189,7 +189,7 @@ def test_an_object_that_is_slow_to_show_holds_up_nobody_else(
     go.set()
     thread.join(PATIENCE_S)
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     assert [o["message"] for o in sink.objects()] == ["quick", "slow"]
 
 
@@ -204,7 +204,7 @@ def test_warnings_are_logged(pipeline: LogPipeline, sink: MemorySink) -> None:
 
     invoke("r1", handler)
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     (found,) = sink.objects()
     assert "UserWarning: careful" in found["message"]
     assert (found["level"], found["logger"], found["requestId"]) == ("WARNING", "py.warnings", "r1")
@@ -218,7 +218,7 @@ def test_an_exception_that_ends_a_thread_is_logged_with_its_request(
     plain.start()
     plain.join(PATIENCE_S)
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     ours, other = sink.objects()
     assert ours["requestId"] == "r1"
     assert ours["errorType"] == other["errorType"] == "ZeroDivisionError"
@@ -240,7 +240,7 @@ def test_uncaught_and_unraisable_exceptions_are_logged(
     sys.excepthook(KeyError, error, None)
     invoke("r1", collect)
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     uncaught, ignored = sink.objects()
     assert (uncaught["level"], uncaught["errorType"]) == ("CRITICAL", "KeyError")
     assert ignored["errorMessage"] == "in a finalizer"
@@ -252,7 +252,7 @@ def test_text_lines_look_like_awslambdarics(pipeline: LogPipeline, sink: MemoryS
     invoke("r1", lambda: log.info("hello"))
     invoke("r1", lambda: print("{'as': 'it is'}"))
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     logged, printed = sink.lines()
     level, _, request_id, message = logged.split(b"\t")
     assert (level, request_id, message) == (b"[INFO]", b"r1", b"hello")
@@ -266,7 +266,7 @@ def test_a_formatter_of_the_users_own_is_respected(pipeline: LogPipeline, sink: 
     handler.setFormatter(logging.Formatter('{"mine": "%(message)s"}'))
     invoke("r1", lambda: log.info("hello"))
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     wrapped, passed = sink.objects()
     assert (wrapped["message"], wrapped["requestId"]) == ("r1 says hello\nyou", "r1")
     assert passed == {"mine": "hello"}
@@ -285,7 +285,7 @@ def test_a_stream_handler_of_the_users_own_keeps_its_level(
     finally:
         own.removeHandler(handler)
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     (found,) = sink.objects()
     assert (found["level"], found["logger"], found["requestId"]) == ("INFO", "own", "r1")
     assert found["message"] == "two\nlines"
@@ -300,7 +300,7 @@ def test_handlers_made_before_are_taken_along_and_given_back(sink: MemorySink) -
     try:
         pipeline = install(settings(), sink=sink)
         invoke("r1", lambda: log.error("early bird"))
-        assert pipeline.close(10)
+        assert pipeline.close(PATIENCE_S)
         assert handler.stream is before
     finally:
         log.removeHandler(handler)
@@ -315,7 +315,7 @@ def test_a_root_logger_that_writes_already_gets_no_second_handler(sink: MemorySi
     try:
         pipeline = install(settings(), sink=sink)
         invoke("r1", lambda: log.error("once"))
-        assert pipeline.close(10)
+        assert pipeline.close(PATIENCE_S)
     finally:
         root.removeHandler(handler)
 
@@ -334,7 +334,7 @@ def test_close_puts_everything_back() -> None:
 
     pipeline = install(settings(), sink=MemorySink())
     assert state() != before
-    assert pipeline.close(10)
+    assert pipeline.close(PATIENCE_S)
 
     assert state() == before
     assert threading.active_count() == threads
@@ -355,7 +355,7 @@ def test_install_goes_on_from_prepare_which_starts_no_thread() -> None:
     print("in a request", file=captured)
 
     assert installed is prepared
-    assert installed.close(10)
+    assert installed.close(PATIENCE_S)
     assert [o["message"] for o in direct.objects()] == ["at import"]
     assert [o["message"] for o in threaded.objects()] == ["in a request"]
 
@@ -369,7 +369,7 @@ def test_a_log_socket_that_is_missing_is_logged_and_lines_go_where_they_went(
     pipeline = install(settings(log_socket=str(tmp_path / "no.sock")))
     print("still here")
 
-    assert pipeline.close(10)
+    assert pipeline.close(PATIENCE_S)
     notice, printed = sink.objects()
     assert notice["level"] == "WARNING"
     assert "no.sock" in notice["message"]
@@ -396,11 +396,11 @@ def test_the_streams_can_do_what_programs_expect_of_them(
         print("elsewhere")
 
     assert captured.getvalue() == "elsewhere\n"
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     assert [o["message"] for o in sink.objects()] == ["a", "b", "é\\ud800", "�raw"]
 
 
-def run(program: str, *, timeout: float = 30) -> list[dict[str, object]]:
+def run(program: str, *, timeout: float = PATIENCE_S) -> list[dict[str, object]]:
     """Run a program with the logs installed; returns the JSON lines of both streams."""
     head = (
         "import logging, multiprocessing, os, sys, threading\n"
@@ -512,5 +512,5 @@ def test_peek_is_all_the_logs_take_from_a_request(pipeline: LogPipeline, sink: M
 
     invoke("r1", outlive)
 
-    assert pipeline.flush(10)
+    assert pipeline.flush(PATIENCE_S)
     assert sink.objects()[0]["requestId"] == "r1"

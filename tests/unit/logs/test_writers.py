@@ -45,10 +45,10 @@ def test_lines_come_out_in_order_and_in_few_writes() -> None:
         writer.put(0, b"%d\n" % n)
     sink.gate.set()
 
-    assert writer.flush(10)
+    assert writer.flush(PATIENCE_S)
     assert sink.lines() == [b"first", *(b"%d" % n for n in range(100))]
     assert len(sink.writes) == 2
-    assert writer.close(10)
+    assert writer.close(PATIENCE_S)
 
 
 def test_the_streams_keep_their_order_among_each_other() -> None:
@@ -58,7 +58,7 @@ def test_the_streams_keep_their_order_among_each_other() -> None:
         writer.put(stream, b"%d" % n)
     sink.gate.set()
 
-    assert writer.close(10)
+    assert writer.close(PATIENCE_S)
     assert b"".join(data for _, data in sink.writes) == b"012345"
     assert b"".join(data for stream, data in sink.writes if stream) == b"245"
 
@@ -73,7 +73,7 @@ def test_a_batch_stays_within_what_the_sink_keeps_together() -> None:
         writer.put(0, b"x" * size)
     sink.gate.set()
 
-    assert writer.close(10)
+    assert writer.close(PATIENCE_S)
     assert [len(data) for _, data in sink.writes] == [6, 8, 4, 30, 4]
 
 
@@ -92,7 +92,7 @@ def test_lines_over_the_bound_are_dropped_counted_and_reported_once(
     assert writer.dropped == 5
     assert not writer.flush(0)
     sink.gate.set()
-    assert writer.close(10)
+    assert writer.close(PATIENCE_S)
     assert sink.lines() == [b"0", b"dropped 5", b"1", b"2", b"3"]
     assert writer.dropped == 0
 
@@ -110,7 +110,7 @@ def test_a_real_pipe_that_nobody_reads_blocks_nobody(pipe: tuple[int, int]) -> N
     out = b""
     while b"dropped" not in out or not out.endswith(b"\n"):
         out += os.read(read_fd, 65_536)
-    assert writer.close(10)
+    assert writer.close(PATIENCE_S)
     os.set_blocking(read_fd, False)
     with contextlib.suppress(BlockingIOError):
         out += os.read(read_fd, 65_536)
@@ -132,11 +132,11 @@ def test_a_broken_sink_loses_lines_but_not_the_thread() -> None:
     sink = Broken()
     writer = ThreadWriter(sink, report)
     writer.put(0, b"lost\n")
-    assert writer.flush(10)
+    assert writer.flush(PATIENCE_S)
     sink.broken = False
     writer.put(0, b"kept\n")
 
-    assert writer.close(10)
+    assert writer.close(PATIENCE_S)
     assert sink.lines() == [b"kept", b"dropped 1"]
 
 
@@ -150,7 +150,7 @@ def test_close_gives_up_on_a_blocked_pipe_in_time() -> None:
     assert not writer.put(0, b"late\n")
 
     sink.gate.set()
-    assert writer.close(10)
+    assert writer.close(PATIENCE_S)
 
 
 def test_a_finalizer_may_log_while_the_queue_is_locked() -> None:
@@ -165,7 +165,7 @@ def test_a_finalizer_may_log_while_the_queue_is_locked() -> None:
     with writer._lock:
         writer.put(0, Size(b"inner\n"))
 
-    assert writer.close(10)
+    assert writer.close(PATIENCE_S)
     assert sink.lines() == [b"inner"]
 
 
@@ -230,6 +230,6 @@ def test_a_finalizer_may_log_wherever_it_interrupts_the_writers_own_thread(
     while not struck.wait(0.001):
         writer.put(0, b"line\n")
 
-    assert writer.flush(5)
+    assert writer.flush(PATIENCE_S)
     assert b"from the finalizer" in sink.lines()
-    assert writer.close(5)
+    assert writer.close(PATIENCE_S)
