@@ -50,7 +50,8 @@ class StressOptions:
         concurrency: Invocations at once; what is found is shown with as few as possible.
         mode: How they share a process; by default as tasks for ``async def``, else as threads.
             ``process``: they share none, so only files can come between them.
-        budget_s: Real seconds.
+        budget_s: Real seconds. With ``math.inf`` only `schedules` ends it, and the answer is the
+            same on a slow machine as on a fast one.
         schedules: Runs.
         preemptions: Every schedule with at most so many is tried, as far as the budget goes.
         granularity: Where threads may be preempted; see `explore`.

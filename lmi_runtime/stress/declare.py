@@ -106,7 +106,8 @@ def stress_test(
             or ``events/*.json`` beside the handler; without any, one empty event.
         concurrency: Invocations at once.
         mode: How they share a process; by default what the handler asks for.
-        budget_s: At most so many real seconds; ``--lmi-stress-budget`` wins.
+        budget_s: At most so many real seconds; ``--lmi-stress-budget`` wins. With ``math.inf``
+            only `schedules` ends it: the same on every machine.
         schedules: At most so many runs.
         preemptions: Every schedule with at most so many is tried, as far as the budget goes.
         granularity: Where threads may be preempted, see `explore`.

@@ -75,7 +75,8 @@ def explore(
             the first two, and what only the second finds is a warning.
         preemptions: Every schedule with at most so many is tried, as far as the budget goes.
         schedules: At most so many runs.
-        budget_s: At most so many real seconds.
+        budget_s: At most so many real seconds. With ``math.inf`` only `schedules` ends it, and
+            the answer is the same on a slow machine as on a fast one.
         backend: Which event loop runs coroutine functions.
         include: Packages to watch besides your own code.
         cancel: Also cancel tasks wherever they wait.

@@ -25,7 +25,7 @@ class Budget(NamedTuple):
     Attributes:
         preemptions: Every schedule with at most so many is tried.
         schedules: At most so many runs.
-        seconds: At most so many real seconds.
+        seconds: At most so many real seconds; ``math.inf``: the number of runs alone counts.
     """
 
     preemptions: int = 2

@@ -59,8 +59,12 @@ class BoundedSearch:
 
     def bound(self, granularity: Granularity) -> int:
         """All schedules with at most so many preemptions were tried; -1 for none."""
-        if self._is_twin(granularity):
-            granularity = self._settings.granularities[0]
+        first = self._settings.granularities[0]
+        bound = self._own_bound(first if self._is_twin(granularity) else granularity)
+        # Without preemptions all granularities are alike: what was tried on one holds on each.
+        return max(bound, min(0, self._own_bound(first)))
+
+    def _own_bound(self, granularity: Granularity) -> int:
         frontier = self._frontiers[granularity]
         return max(frontier.bound, self._settings.max_bound) if frontier.whole else frontier.bound
 

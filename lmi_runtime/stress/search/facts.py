@@ -51,7 +51,7 @@ class SearchSettings:
     How to search.
 
     Attributes:
-        budget_s: Real seconds.
+        budget_s: Real seconds; ``math.inf``: the number of runs alone counts.
         max_schedules: Runs. Making a failure smaller may take a tenth more of both.
         max_bound: Preemptions up to which every schedule is to be tried; beyond it the search
             goes on as the budget lasts.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import comb, factorial
+from itertools import count
+from math import comb, factorial, inf
 from typing import Any
 
 import pytest
@@ -163,3 +164,23 @@ def test_one_participant_has_one_schedule() -> None:
     result = search(Toy([steps(5)]), engine, SearchSettings(budget_s=AMPLE_S, granularities=FREE))
     assert engine.runs == 1
     assert result.coverage.bound == 2
+
+
+def test_what_holds_without_preemptions_holds_on_every_build() -> None:
+    """Nothing can come between then, so wherever a build could switch makes no difference."""
+    settings = SearchSettings(budget_s=AMPLE_S, max_schedules=2)
+    result = search(Toy([steps(3, "call read v")] * 2), Engine(), settings)
+    assert result.coverage.searches == {"serial": 2}
+    assert result.coverage.bounds == {Granularity.GIL: 0, Granularity.FREE_THREADED: 0}
+
+
+def test_without_a_limit_of_time_a_slow_machine_tries_as_much_as_a_fast_one() -> None:
+    tried = []
+    for second_s in (1e-6, 1e6):
+        now_s = count(0.0, second_s)
+        settings = SearchSettings(budget_s=inf, max_schedules=100, clock=now_s.__next__)
+        engine = Engine()
+        search(Toy([steps(15)] * 3), engine, settings)
+        tried.append(engine.schedules)
+    assert len(tried[0]) == 100
+    assert tried[0] == tried[1]
