@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lmi_runtime.stress.subject import Mode
+
 __all__ = ["SEEDED", "Seed"]
 
 
@@ -27,7 +29,7 @@ class Seed:
     edits: tuple[tuple[str, str], ...]
     oracles: frozenset[str]
     about: str = ""
-    mode: str | None = None
+    mode: Mode | None = None
 
     @property
     def reference(self) -> str:

@@ -12,11 +12,10 @@ from lmi_runtime.caches import cache as cache_module
 from lmi_runtime.caches import flights as flights_module
 from lmi_runtime.caches.flights import Flight, Flights, Waiter
 from lmi_runtime.caches.storage import Shelf
-from stress.scenarios import SCENARIOS, Budget, explored
+from stress.scenarios import SCENARIOS
+from tests.system.stress.campaigns import HUNT, searched
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
-
-HUNT = Budget(preemptions=2, schedules=3000, seconds=30.0)
 
 Patch = pytest.MonkeyPatch
 
@@ -88,6 +87,6 @@ def test_scenario_fails_when_the_code_is_broken(
 ) -> None:
     mutate(monkeypatch)
 
-    report = explored(name, SCENARIOS[name](), HUNT)
+    report = searched(name, SCENARIOS[name](), HUNT)
 
     assert report.findings, report.coverage

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.repository import REPOSITORY
 
 pytestmark = pytest.mark.system
@@ -71,7 +72,7 @@ def lmi(tmp_path: Path) -> Lmi:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=50,
+            timeout=PATIENCE_S,
             check=False,
         )
 
@@ -245,7 +246,7 @@ def test_a_terminal_shows_how_far_it_is_and_can_interrupt(tmp_path: Path) -> Non
         process.send_signal(signal.SIGINT)
         while chunk := _read(terminal):
             seen += chunk
-        assert process.wait(20) == 130
+        assert process.wait(PATIENCE_S) == 130
     finally:
         process.kill()
         process.communicate()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from lmi_runtime.bootstrap.stressing import StressOptions, stress_handler
 from lmi_runtime.stress.model import Report, Verdict
 from tests.system.stress.seeded import SEEDED, Seed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 _APPS = Path(__file__).parent / "apps"
 _EVENTS = json.loads((_APPS / "event.json").read_text())
-_LIMIT_S = 30.0
+# By the number of schedules: how many there is time for depends on who else uses the machine.
+_OPTIONS = StressOptions(schedules=200, budget_s=math.inf)
+_MOST_TO_FINDING = 100
 
 
 def _with(seed: Seed, directory: Path) -> Path:
@@ -39,25 +42,21 @@ def _told(report: Report) -> list[str]:
 @pytest.mark.parametrize("seed", SEEDED, ids=lambda seed: seed.name.replace(" ", "-"))
 def test_a_seeded_defect_is_found(seed: Seed, tmp_path: Path, record_property: Any) -> None:
     root = _with(seed, tmp_path)
-    options = StressOptions() if seed.mode is None else StressOptions(mode=seed.mode)
-    started = time.monotonic()
-    report = stress_handler(seed.reference, _EVENTS, options, task_root=root)
-    seconds = time.monotonic() - started
-    record_property("seconds", seconds)
+    report = stress_handler(
+        seed.reference, _EVENTS, replace(_OPTIONS, mode=seed.mode), task_root=root
+    )
+    record_property("schedules", report.coverage.schedules)
     assert report.verdict is Verdict.FAILED, (report.coverage, report.notes)
     finding = next(each for each in report.findings if not each.warning)
     assert finding.oracle in seed.oracles, _told(report)
     assert seed.about in f"{finding.object_path} {finding.sentence} {finding.cycle}", _told(report)
     assert len(finding.events) <= 2
     assert finding.token
-    assert seconds <= _LIMIT_S
+    assert report.coverage.schedules <= _MOST_TO_FINDING, report.coverage
 
 
 @pytest.mark.parametrize("reference", ["app.handler", "app_async.handle"])
 def test_the_mended_handler_is_clean(reference: str) -> None:
-    started = time.monotonic()
-    report = stress_handler(reference, _EVENTS, task_root=_APPS / "shop")
-    seconds = time.monotonic() - started
+    report = stress_handler(reference, _EVENTS, _OPTIONS, task_root=_APPS / "shop")
     assert report.verdict is Verdict.PASSED, (_told(report), report.coverage, report.notes)
     assert report.findings == ()
-    assert seconds <= _LIMIT_S

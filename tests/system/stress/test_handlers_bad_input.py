@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ from lmi_runtime.stress.model import Report, Verdict
 from lmi_runtime.stress.program import RunOptions
 from lmi_runtime.stress.subject import survey
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.system
 
 _numbers = itertools.count()
-_SMALL = StressOptions(budget_s=20.0, schedules=40)
+_SMALL = StressOptions(schedules=40, budget_s=math.inf)
 
 
 @pytest.fixture

@@ -36,11 +36,10 @@ from lmi_runtime.integrations.powertools.logger_keys import FormatterKeys
 from lmi_runtime.integrations.powertools.logger_levels import RequestLevels
 from lmi_runtime.integrations.scopes import PROCESS, PerContext, PerScope, Scope
 from lmi_runtime.integrations.xray.storage import Local
-from stress.scenarios import SCENARIOS, Budget, explored
+from stress.scenarios import SCENARIOS
+from tests.system.stress.campaigns import HUNT, searched
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
-
-HUNT = Budget(preemptions=2, schedules=3000, seconds=60.0)
 
 Patch = pytest.MonkeyPatch
 
@@ -261,6 +260,6 @@ def test_scenario_fails_when_the_code_is_broken(
     scenario = SCENARIOS[name]()  # what it warms up is whole
     mutate(monkeypatch)
 
-    report = explored(name, scenario, HUNT)
+    report = searched(name, scenario, HUNT)
 
     assert report.findings, report.coverage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -232,7 +233,7 @@ def test_no_race_is_found(
         [event],
         # By the number of schedules: how many there is time for depends on who else uses the
         # machine.
-        StressOptions(preemptions=1, schedules=60, budget_s=45.0),
+        StressOptions(preemptions=1, schedules=60, budget_s=math.inf),
         task_root=tmp_path,
     )
 
@@ -255,7 +256,7 @@ def test_what_it_would_be_without_is_found(tmp_path: Path) -> None:
             "stress",
             "powertools_app.handle",
             "--budget",
-            "20s",
+            "10m",
         ],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "LMI_MAKE_SAFE": "0"},

@@ -22,7 +22,8 @@ from lmi_runtime.pools.members import WaiterState
 from lmi_runtime.pools.once import Once
 from lmi_runtime.stress.control import controlled
 from lmi_runtime.stress.model import Verdict
-from stress.scenarios import SCENARIOS, Budget, explored
+from stress.scenarios import SCENARIOS
+from tests.system.stress.campaigns import FAST, HUNT, LIBRARIES, searched
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -36,11 +37,6 @@ def as_loud_as_before() -> Iterator[None]:
     logger.setLevel(level)
 
 
-FAST = Budget(preemptions=1, schedules=200, seconds=5.0)
-LIBRARIES = FAST._replace(schedules=40)
-"""With libraries in it that do a lot, each run takes long."""
-HUNT = Budget(preemptions=2, schedules=3000, seconds=30.0)
-
 Patch = pytest.MonkeyPatch
 
 
@@ -50,7 +46,7 @@ def test_scenario_holds(name: str) -> None:
     scenario = SCENARIOS[name]()
     is_fast = all(module.startswith("lmi_runtime") for module in scenario.include)
 
-    report = explored(name, scenario, FAST if is_fast else LIBRARIES)
+    report = searched(name, scenario, FAST if is_fast else LIBRARIES)
 
     assert report.findings == (), [finding.sentence for finding in report.findings]
     assert report.coverage.uncontrolled == ()
@@ -192,7 +188,7 @@ def test_scenario_fails_when_the_code_is_broken(
 ) -> None:
     mutate(monkeypatch)
 
-    report = explored(name, SCENARIOS[name](), HUNT)
+    report = searched(name, SCENARIOS[name](), HUNT)
 
     assert report.findings, report.coverage
 

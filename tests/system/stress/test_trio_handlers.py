@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def _explored(function: str, options: StressOptions) -> Report:
 
 
 def test_a_request_id_in_a_global_is_found_across_a_trio_sleep() -> None:
-    report = _explored("handler", StressOptions(backend="trio", schedules=200))
+    report = _explored("handler", StressOptions(backend="trio", schedules=200, budget_s=math.inf))
 
     assert report.verdict is Verdict.FAILED
     assert report.findings[0].oracle == "isolation"
@@ -29,14 +30,14 @@ def test_a_request_id_in_a_global_is_found_across_a_trio_sleep() -> None:
 
 def test_equal_deadlines_come_in_the_same_order_in_every_run() -> None:
     """Trio keeps them by the identity of their scopes; a run that differed would not be whole."""
-    report = _explored("good", StressOptions(backend="trio", schedules=120))
+    report = _explored("good", StressOptions(backend="trio", schedules=40, budget_s=math.inf))
 
     assert report.verdict is Verdict.PASSED
     assert not report.coverage.uncontrolled
 
 
 def test_the_variable_that_serves_it_in_lambda_is_named_when_it_is_missing() -> None:
-    report = _explored("good", StressOptions(schedules=50))
+    report = _explored("good", StressOptions(schedules=50, budget_s=math.inf))
 
     assert report.verdict is Verdict.INCONCLUSIVE
     assert "LMI_BACKEND=trio" in " ".join(report.coverage.uncontrolled)
