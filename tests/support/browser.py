@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Browser", "chromium", "open_browser"]
+from tests.support.patience import PATIENCE_S
 
-ANSWER_S = 30.0
+__all__ = ["Browser", "chromium", "open_browser"]
 
 
 def chromium() -> str | None:
@@ -90,10 +90,10 @@ class Browser:
             pass
 
     def _next(self) -> dict[str, Any]:
-        deadline = time.monotonic() + ANSWER_S
+        deadline = time.monotonic() + PATIENCE_S
         while b"\0" not in self._received:
             ready, _, _ = select.select([self._back], [], [], deadline - time.monotonic())
-            assert ready, f"the browser did not answer for {ANSWER_S} s"
+            assert ready, f"the browser did not answer for {PATIENCE_S} s"
             part = os.read(self._back, 1 << 16)
             assert part, "the browser has ended"
             self._received += part

@@ -21,9 +21,10 @@ from typing import Any, Literal
 import psycopg
 import pytest
 
+from tests.support.patience import PATIENCE_S
+
 __all__ = ["PostgresServer", "postgres_available", "require_postgres"]
 
-START_S = 30.0
 START_ATTEMPTS = 4
 STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 RESERVED_FOR_SUPERUSERS = 3
@@ -167,7 +168,7 @@ class PostgresServer:
             return
         process.send_signal(STOP_SIGNALS[mode])
         try:
-            process.wait(START_S)
+            process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -185,11 +186,11 @@ class PostgresServer:
     def kill_backends(self) -> int:
         """End all sessions of `app`, and wait until they have ended. How many they were."""
         query = (
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'app'"
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE usename = 'app'"
         )
         return len(self.ask(query))
 
-    def wait_sessions(self, count: int, *, timeout_s: float = 10.0) -> set[int]:
+    def wait_sessions(self, count: int, *, timeout_s: float = PATIENCE_S) -> set[int]:
         """Wait until `app` has `count` sessions. A client's goodbye takes a moment to arrive."""
         ends = time.monotonic() + timeout_s
         while len(sessions := self.sessions()) != count:
@@ -219,7 +220,7 @@ class PostgresServer:
                     raise
 
     def _wait_ready(self, process: subprocess.Popen[bytes]) -> None:
-        ends = time.monotonic() + START_S
+        ends = time.monotonic() + PATIENCE_S
         while not _says_ready(self._data / "postmaster.pid", process.pid):
             if process.poll() is not None or time.monotonic() > ends:
                 log = (self._folder / "log").read_text(errors="replace")
@@ -302,7 +303,13 @@ def _remove_at_exit(folder: Path) -> None:
 
 def _run(command: list[Any], stdin: bytes = b"") -> None:
     done = subprocess.run(
-        command, input=stdin, capture_output=True, check=False, cwd="/", timeout=60, **_as_account()
+        command,
+        input=stdin,
+        capture_output=True,
+        check=False,
+        cwd="/",
+        timeout=PATIENCE_S,
+        **_as_account(),
     )
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout!r}\n{done.stderr!r}")

@@ -23,10 +23,10 @@ from typing import Self
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
+
 __all__ = ["RedisServer", "redis_available", "require_redis"]
 
-START_TIMEOUT_S = 10.0
-END_TIMEOUT_S = 5.0
 _POLL_INTERVAL_S = 0.002
 _START_ATTEMPTS = 4
 
@@ -129,7 +129,7 @@ class RedisServer:
             self._admin = None
         if self._process is not None:
             self._process.kill()
-            self._process.wait(END_TIMEOUT_S)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def start(self) -> None:
@@ -177,7 +177,7 @@ class RedisServer:
         return [*guard, program, *words]
 
     def _wait_for_answer(self) -> _Admin:
-        give_up_at = time.monotonic() + START_TIMEOUT_S
+        give_up_at = time.monotonic() + PATIENCE_S
         while time.monotonic() < give_up_at:
             assert self._process is not None
             if self._process.poll() is not None:
@@ -200,7 +200,7 @@ class _Admin:
     """As much of a client as the harness needs, so that it depends on none."""
 
     def __init__(self, port: int, password: str | None) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=START_TIMEOUT_S)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
         self._lines = self._socket.makefile("rb")
         try:
             if password:

@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeVar
 
 import anyio
 
+from tests.support.patience import PATIENCE_S
+
 __all__ = ["Ask", "Borrow", "StormCounts", "StormKind", "storm", "wait_served"]
 
 C = TypeVar("C")
@@ -101,7 +103,9 @@ async def storm(
     return StormCounts(counts["served"], asked - answered, counts["wrong"], dict(errors), lost)
 
 
-async def wait_served(borrow: Borrow[C], ask: Ask[C], size: int, timeout_s: float = 15.0) -> int:
+async def wait_served(
+    borrow: Borrow[C], ask: Ask[C], size: int, timeout_s: float = PATIENCE_S
+) -> int:
     """Borrow `size` connections at once, and count those that come and answer rightly."""
     served = 0
     async with AsyncExitStack() as stack:

@@ -32,6 +32,9 @@ from tests.support.postgres_drivers import DRIVERS
 Ask = Callable[[int], tuple[int, int]]
 """Sends a number; returns the number that comes back, and from which backend."""
 
+ASK = "SELECT cast(%s AS int), pg_backend_pid(), pg_sleep(0.002)"
+"""It keeps a connection busy, and hardly a processor: the children need that."""
+
 SIZE = 4
 THREADS = 8
 THOROUGH = 3
@@ -42,7 +45,7 @@ def by_psycopg(dsn: str) -> tuple[Ask, Callable[[], Any]]:
 
     def ask(number: int) -> tuple[int, int]:
         with pool.lease() as connection:
-            row = connection.execute("SELECT %s::int, pg_backend_pid()", [number]).fetchone()
+            row = connection.execute(ASK, [number]).fetchone()
         assert row is not None
         return row[0], row[1]
 
@@ -56,7 +59,7 @@ def by_sqlalchemy(dsn: str) -> tuple[Ask, Callable[[], Any]]:
 
     def ask(number: int) -> tuple[int, int]:
         with engine.connect() as connection:
-            query = text("SELECT cast(:number AS int), pg_backend_pid()")
+            query = text(ASK.replace("%s", ":number"))
             row = connection.execute(query, {"number": number}).one()
         return row[0], row[1]
 

@@ -215,7 +215,7 @@ def use_often(budget: ConnectionBudget, path: Path, times: int) -> None:
 
 def assert_all_are_free(budget: ConnectionBudget) -> None:
     """Once those who were just answered have given back what they had."""
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + PATIENCE_S
     permits = [budget.acquire(lambda: time.monotonic() > end_s) for _ in range(SIZE)]
     assert None not in permits
     assert budget.try_acquire() is None
@@ -287,7 +287,7 @@ def test_a_killed_holders_permit_goes_to_who_waits_within_a_second(
         if not killed_s:
             os.kill(pid, signal.SIGKILL)
             killed_s.append(time.monotonic())
-        return time.monotonic() > killed_s[0] + 10
+        return time.monotonic() > killed_s[0] + PATIENCE_S
 
     permit = budget.acquire(give_up)
     took_s = time.monotonic() - killed_s[0]

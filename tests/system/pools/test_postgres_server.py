@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.support.fault_proxy import FaultProxy
+from tests.support.patience import PATIENCE_S
 from tests.support.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.system
@@ -57,7 +58,7 @@ def test_proxy_holds_bytes_back_until_it_passes_them_on(
 
         postgres_proxy.pass_on()
 
-        client.settimeout(10)
+        client.settimeout(PATIENCE_S)
         assert client.recv(1) == b"N"
 
 

@@ -77,7 +77,7 @@ def in_thread(job: Callable[[], object]) -> threading.Thread:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    give_up_at = _sync.monotonic() + 5
+    give_up_at = _sync.monotonic() + PATIENCE_S
     while not condition():
         assert _sync.monotonic() < give_up_at
         _sync.sleep(0.002)
@@ -116,9 +116,9 @@ def test_messages_come_through_a_subscription_which_gives_its_connection_back(
     client = next(found)
     with client.pubsub() as subscription:
         subscription.subscribe("news")
-        assert subscription.get_message(timeout=5)["type"] == "subscribe"
+        assert subscription.get_message(timeout=PATIENCE_S)["type"] == "subscribe"
         client.publish("news", "hello")
-        assert subscription.get_message(timeout=5)["data"] == b"hello"
+        assert subscription.get_message(timeout=PATIENCE_S)["data"] == b"hello"
     wait_for(lambda: server.connected() == client.connection_pool.statistics().open == 1)
 
     assert client.ping() is True
@@ -397,11 +397,10 @@ def serving(seconds: float, job: Callable[[], object]) -> object:
 def test_a_command_does_not_outlast_its_request(
     library: str, client: Any, server: RedisServer
 ) -> None:
-    began_s = _sync.monotonic()
+    client.ping()  # connecting takes none of its time
     with pytest.raises(errors_of(library).TimeoutError):
-        serving(0.1, lambda: client.blpop(["list"], timeout=0))
+        serving(0.5, lambda: client.blpop(["list"], timeout=0))
 
-    assert _sync.monotonic() - began_s < 4
     server.command("RPUSH", "list", "for another")
     assert client.echo("mine") == b"mine"
 

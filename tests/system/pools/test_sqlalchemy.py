@@ -383,7 +383,7 @@ def test_no_storm_loses_a_connection_or_sends_a_reply_astray(
 
 
 def wait_until(condition: Any) -> None:
-    ends_s = time.monotonic() + 10
+    ends_s = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < ends_s
         time.sleep(0.002)

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from lmi_runtime.pools import Connector
+from lmi_runtime.pools import Connector, Pool
 from lmi_runtime.pools.core import PoolState
 from lmi_runtime.pools.members import WaiterState
 from stress import storms
@@ -31,11 +31,11 @@ def test_a_hand_off_that_is_swallowed_is_noticed(monkeypatch: pytest.MonkeyPatch
         waiter.lane.line.pop(waiter, None)
 
     monkeypatch.setattr(PoolState, "leave_locked", leave)
+    # What is lost does not come back, however long somebody waits.
     monkeypatch.setattr("tests.support.storms.wait_served.__defaults__", (0.2,))
+    monkeypatch.setattr(Pool.aclose, "__defaults__", (0.2,))
 
-    lost = sum(_storm(seed).lost for seed in range(6))
-
-    assert lost > 0
+    assert any(_storm(seed).lost for seed in range(6))
 
 
 def test_a_reply_that_goes_astray_is_noticed() -> None:
