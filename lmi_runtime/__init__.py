@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from lmi_runtime._lazy import lazily
 from lmi_runtime.context import (
-    ContextThreadPoolExecutor,
     LambdaContext,
     Request,
     RequestScope,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from lmi_runtime.caches import Cache, CacheStatistics, Loaded, SharedCache, cached
     from lmi_runtime.caches.locked import locked_file
     from lmi_runtime.caches.scratch import request_tmpdir
+    from lmi_runtime.context import ContextThreadPoolExecutor
     from lmi_runtime.handlers import HttpHead, handler, on_shutdown
     from lmi_runtime.pools import (
         ConnectionBudget,
@@ -86,6 +86,7 @@ _ROOMS = {
     "CacheStatistics": "caches",
     "ConnectionBudget": "pools",
     "Connector": "pools",
+    "ContextThreadPoolExecutor": "context",
     "HttpHead": "handlers",
     "Lease": "pools",
     "Loaded": "caches",

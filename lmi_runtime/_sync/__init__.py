@@ -5,6 +5,11 @@ Every other room takes them from here, so that a controlled scheduler can stand 
 them at one seam. Functions look their maker up at call time for the same reason.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmi_runtime._lazy import lazily
 from lmi_runtime._sync.clocks import monotonic, sleep, wall_time
 from lmi_runtime._sync.counters import Counter
 from lmi_runtime._sync.files import Held, LockFile, private_directory, temporary_directory
@@ -44,13 +49,15 @@ from lmi_runtime._sync.threads import (
     ContextThread,
     Thread,
     ThreadExceptHookArgs,
-    ThreadPoolExecutor,
     current_thread_id,
     is_main_thread,
     spawn,
     swap_thread_excepthook,
     thread_count,
 )
+
+if TYPE_CHECKING:
+    from lmi_runtime._sync.executors import ThreadPoolExecutor
 
 __all__ = [
     "AsyncParker",
@@ -97,3 +104,6 @@ __all__ = [
     "thread_count",
     "wall_time",
 ]
+
+
+__getattr__ = lazily(globals(), {"ThreadPoolExecutor": "executors"})

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 
 __all__ = [
     "ContextThread",
     "Thread",
     "ThreadExceptHookArgs",
-    "ThreadPoolExecutor",
     "current_thread_id",
     "is_main_thread",
     "spawn",

@@ -6,6 +6,11 @@ Everything here rests on `contextvars`. A task, or a thread started through `spa
 starter's context and therefore serves the same request. Every other thread serves none.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmi_runtime._lazy import lazily
 from lmi_runtime.context.active import carried, current, deadline_s, enter, peek, serving
 from lmi_runtime.context.lambda_context import (
     Client,
@@ -23,7 +28,10 @@ from lmi_runtime.context.process import (
 )
 from lmi_runtime.context.request import Request
 from lmi_runtime.context.scope import RequestScope, scoped
-from lmi_runtime.context.threads import ContextThreadPoolExecutor, spawn_thread
+from lmi_runtime.context.threads import spawn_thread
+
+if TYPE_CHECKING:
+    from lmi_runtime.context.executors import ContextThreadPoolExecutor
 
 __all__ = [
     "Client",
@@ -48,3 +56,6 @@ __all__ = [
     "worker",
     "worker_loop",
 ]
+
+
+__getattr__ = lazily(globals(), {"ContextThreadPoolExecutor": "executors"})

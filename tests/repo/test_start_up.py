@@ -48,6 +48,7 @@ NEVER_ON_IMPORT = {
     "anyio",
     "ast",
     "asyncio",
+    "concurrent.futures",
     "contextvars_extras",
     "dataclasses",
     "decimal",
