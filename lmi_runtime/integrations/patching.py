@@ -12,13 +12,13 @@ import importlib
 import inspect
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from types import CodeType, ModuleType
 from typing import Any
 
 from lmi_runtime import _sync
+from lmi_runtime._facts import Facts
 from lmi_runtime.integrations.importing import when_imported
 
 __all__ = ["Change", "Patcher", "Safety", "Swaps", "Unexpected"]
@@ -26,8 +26,7 @@ __all__ = ["Change", "Patcher", "Safety", "Swaps", "Unexpected"]
 logger = logging.getLogger("lmi_runtime.integrations")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Facts, kw_only=False):
     """
     One utility made safe.
 
@@ -43,8 +42,7 @@ class Change:
     made_by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Safety:
+class Safety(Facts, kw_only=False):
     """
     What has been made safe in this process so far.
 

@@ -18,11 +18,11 @@ from contextlib import (
     contextmanager,
     nullcontext,
 )
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from lmi_runtime import _sync
+from lmi_runtime._facts import Facts
 from lmi_runtime.integrations.calls import is_async, request_for
 from lmi_runtime.integrations.patching import Swaps
 from lmi_runtime.integrations.xray.storage import Apart, local_of
@@ -84,8 +84,7 @@ def _as_asked(module: Any, init: Function) -> Function:
     return __init__
 
 
-@dataclass(frozen=True, slots=True)
-class _Capture:
+class _Capture(Facts, kw_only=False):
     """What is captured of the calls of a function."""
 
     module: Any

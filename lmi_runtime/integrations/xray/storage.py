@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, MutableSequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -28,18 +27,27 @@ _BEGINNINGS = frozenset({"entities", "segment"})
 """To set them is to begin a trace."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Frame:
     """
+    Never changes.
+
     Attributes:
         request: In which it was begun; None: outside requests, and for all that are served below.
         values: What the SDK set; the open entities as a tuple. Never changed.
         settled_for: The request whose trace the segment is known to be of.
     """
 
-    request: Request | None
-    values: Mapping[str, Any]
-    settled_for: Request | None = None
+    __slots__ = ("request", "settled_for", "values")
+
+    def __init__(
+        self,
+        request: Request | None,
+        values: Mapping[str, Any],
+        settled_for: Request | None = None,
+    ) -> None:
+        self.request = request
+        self.values = values
+        self.settled_for = settled_for
 
     def changed(self, name: str, value: object) -> _Frame:
         return _Frame(self.request, {**self.values, name: value}, self.settled_for)
