@@ -4,7 +4,8 @@ What the package costs before it does anything: the time to import it, and the s
     python -m stress.bench.footprint [--rounds N] [--json FILE] [--check]
 
 Every process of an environment pays the import. Processes that import and processes that do not
-take turns; the figure is the difference of their medians.
+take turns; the figure is the difference of their medians, in time of the processor: by the clock
+it is mostly the machine's other work.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ __all__ = [
 ]
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
-_IMPORT = "import lmi_runtime, lmi_runtime.pools, lmi_runtime.caches"
+_IMPORT = (
+    "from lmi_runtime import Cache, ConnectionBudget, Pool, SharedCache, cached, handler, resource"
+)
+"""By name: what is not asked for is not imported."""
 _IMPORT_MS = 60.0
 _WHEEL_KB = 300.0
 _BUILD_S = 180.0
@@ -70,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         python = Python(Path(folder))
         bare, importing = time_codes(python, arguments.rounds, "pass", _IMPORT)
         modules = parse_import_times(python.run("-X", "importtime", "-c", _IMPORT))
-    import_ms = importing.wall_ms - bare.wall_ms
+    import_ms = importing.cpu_ms - bare.cpu_ms
     rooms, wheel_bytes, how = weigh()
     targets = [
-        at_most("import of lmi_runtime with pools and caches, ms", import_ms, _IMPORT_MS),
+        at_most("import of lmi_runtime with pools and caches, ms of CPU", import_ms, _IMPORT_MS),
         at_most(f"wheel, kB ({how})", wheel_bytes / 1000, _WHEEL_KB),
     ]
     print(f"python alone: {bare.wall_ms:.1f} ms, {bare.cpu_ms:.1f} ms CPU")
