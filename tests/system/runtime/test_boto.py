@@ -18,7 +18,7 @@ pytestmark = pytest.mark.system
 
 Start = Callable[..., Any]
 
-TOGETHER = 8
+TOGETHER = 4
 ROUNDS = 2
 
 

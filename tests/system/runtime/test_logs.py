@@ -42,8 +42,11 @@ def test_every_worker_has_a_log_stream_of_its_own(start: Start) -> None:
     assert runtime.environment.telemetry.connections == 4
 
 
-@pytest.mark.parametrize("telemetry", [False, True], ids=["pipes", "socket"])
-@pytest.mark.parametrize("handler", ["tasks.main", "threads.main"])
+@pytest.mark.parametrize(
+    ("handler", "telemetry"),
+    [("tasks.main", False), ("threads.main", True)],
+    ids=["tasks-pipes", "threads-socket"],
+)
 def test_a_reader_that_stops_stops_nobody_else(start: Start, handler: str, telemetry: bool) -> None:
     runtime = start(Embedded, handler, telemetry=telemetry, ready=2)
     runtime.on_loop(runtime.environment.log.stop_reading)

@@ -46,11 +46,6 @@ CASES = [
         id="wrong-signature",
     ),
     pytest.param(
-        *("tasks.main", {"AWS_LAMBDA_CONCURRENCY_MODE": "fast"}, "Runtime.UnsupportedMode"),
-        "Mode 'fast' is not one of async, hybrid, thread, process.",
-        id="unknown-mode",
-    ),
-    pytest.param(
         *("threads.main", {"AWS_LAMBDA_CONCURRENCY_MODE": "async"}, "Runtime.UnsupportedMode"),
         "needs an `async def` handler",
         id="mode-that-cannot-be",

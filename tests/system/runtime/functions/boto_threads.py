@@ -20,6 +20,6 @@ barrier = threading.Barrier(int(os.environ["TOGETHER"]))
 
 @handler(concurrency="threads")
 def main(event: dict[str, Any], context: Any) -> None:
-    barrier.wait(20)
+    barrier.wait(60)
     sqs.list_queues(QueueNamePrefix=event["caller"])
     s3.upload_fileobj(io.BytesIO(bytes(6 << 20)), "bucket", event["caller"], Config=parts)

@@ -22,6 +22,6 @@ def main(event: dict[str, Any], context: Any) -> dict[str, Any]:
     logger.append_keys(caller=caller)
     metrics.add_dimension(name="caller", value=caller)
     metrics.add_metric(name="orders", unit="Count", value=event["orders"])
-    barrier.wait(20)
+    barrier.wait(60)
     logger.info("served")
     return {"caller": caller}

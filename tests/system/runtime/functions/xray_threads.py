@@ -20,10 +20,10 @@ def step(caller: int) -> None:
 @handler(concurrency="threads")
 @tracer.capture_lambda_handler
 def main(event: dict[str, int], context: Any) -> None:
-    together.wait(20)
+    together.wait(60)
     helper = threading.Thread(target=step, args=(event["caller"],))
     helper.start()
     step(event["caller"])
     helper.join()
-    together.wait(20)
+    together.wait(60)
     tracer.put_annotation("caller", event["caller"])
