@@ -52,16 +52,24 @@ def wait_for_outsiders(run: Scheduler, patience_s: float) -> bool:
     names = _alive(run.actors) if _could_come_from_outside(run.actors) else []
     if not names:
         return False
-    # Counted in pauses, as nobody outside does anything while the machine stands still.
-    for _ in range(int(patience_s / _PAUSE_S)):
-        raw.sleep(_PAUSE_S)
-        run.pauses += 1
-        if _released(run):
-            return True
+    run.waits_outside = True
+    came = _comes(run, patience_s)
+    run.waits_outside = False
+    if came:
+        return True
     run.uncontrolled.append(
         f"Nobody in the run can go on. What they wait for could come from {', '.join(names)}, "
         f"outside the run; it did not within {patience_s:g} s."
     )
+    return False
+
+
+def _comes(run: Scheduler, patience_s: float) -> bool:
+    """Counted in pauses, as nobody outside does anything while the machine stands still."""
+    for _ in range(int(patience_s / _PAUSE_S)):
+        raw.sleep(_PAUSE_S)
+        if _released(run):
+            return True
     return False
 
 

@@ -69,7 +69,7 @@ class Scheduler(Timing):
         self.decisions: list[tuple[DeviationKind, int, int, tuple[int, ...], int, int]] = []
         self.clean = True
         self.progress = 0
-        self.pauses = 0  # made for threads outside: signs of life, and nothing else
+        self.waits_outside = False  # for threads that take no part; for so long, and no longer
         self.polls = 0
         self.deadlock: Complaint | None = None
         self.thread_errors: list[tuple[Actor, BaseException]] = []

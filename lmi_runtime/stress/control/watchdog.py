@@ -61,9 +61,11 @@ class Watchdog:
 
     def __call__(self, run: Scheduler) -> bool:
         """Look; True when the run was given up."""
-        steps = run.points + run.progress + run.pauses + len(run.decisions)
+        steps = run.points + run.progress + len(run.decisions)
         now = raw.monotonic()
         passed_s, self._looked = min(now - self._looked, _LOOK_S), now
+        if run.waits_outside:
+            return False
         self._still_s = self._still_s + passed_s if steps == self._steps else 0.0
         self._steps = steps
         self._span_s += passed_s

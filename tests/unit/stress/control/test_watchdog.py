@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
@@ -99,9 +100,11 @@ def test_a_lock_that_is_not_under_control() -> None:
         with lock:
             pass
 
-    execution = run(lambda: None, [takes, nothing], watchdog_s=SHORT_S)
+    try:
+        execution = run(lambda: None, [takes, nothing], watchdog_s=SHORT_S)
+    finally:
+        lock.release()
     assert "`with lock:`" in execution.uncontrolled[0]
-    lock.release()
     assert settled(lambda: gone({"takes"}))
 
 
@@ -148,7 +151,9 @@ class Looks:
         monkeypatch.setattr(raw, "process_time", lambda: self.cpu_s)
         self._watch = Watchdog(2.0, lambda _: True)
         # Nobody runs: whom it would name is not of interest here.
-        self._run: Any = SimpleNamespace(points=0, progress=0, pauses=0, decisions=[], running=None)
+        self._run: Any = SimpleNamespace(
+            points=0, progress=0, waits_outside=False, decisions=[], running=None
+        )
 
     def until_given_up(self, *, step_every_s: float, cpu: float, most_s: float = 300.0) -> float:
         """Real seconds until it gives the run up; infinite if it does not."""
@@ -159,6 +164,9 @@ class Looks:
             if self._watch(self._run):
                 return self.now_s
         return math.inf
+
+    def waits_outside(self) -> None:
+        self._run.waits_outside = True
 
     def after_a_pause(self, seconds: float) -> bool:
         """Whether it gives up a run that stood still, as it did itself."""
@@ -194,42 +202,57 @@ def test_a_machine_that_stood_still_is_nobodys_fault(looks: Looks) -> None:
     assert not looks.after_a_pause(3600.0)
 
 
+@contextlib.contextmanager
+def outsider() -> Iterator[None]:
+    """A thread that takes no part, and waits for a lock under control."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, name="outsider")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_who_waits_for_threads_outside_is_left_to_that(looks: Looks) -> None:
+    looks.waits_outside()
+
+    assert looks.until_given_up(step_every_s=1e9, cpu=0.0) == math.inf
+
+
 class TestThreadsOutside:
     def test_one_gives_back_a_lock(self) -> None:
-        with controlled():
+        taken, give_back = socket.socketpair()
+        with controlled(), taken, give_back:
             lock = threading.Lock()
-            taken, give_back = socket.socketpair()
 
             def outside() -> None:
                 with lock:
                     taken.send(b"x")
                     taken.recv(1)
 
-            thread = threading.Thread(target=outside)
-            thread.start()
-            give_back.recv(1)
-
             def first(state: Any) -> None:
                 give_back.send(b"x")
                 with lock:
                     pass
 
+            thread = threading.Thread(target=outside)
+            thread.start()
+            give_back.recv(1)
             execution = run(lambda: None, [first, nothing])
             thread.join()
-            taken.close()
-            give_back.close()
         assert not execution.uncontrolled
         assert not execution.complaints
         assert all(end.finished for end in execution.ended)
 
     def test_one_that_brings_nothing_is_named(self) -> None:
         with controlled():
-            stop, waits = threading.Event(), threading.Event()
-            thread = threading.Thread(target=stop.wait, name="outsider")
-            thread.start()
-            execution = run(lambda: None, [lambda state: waits.wait(), nothing], watchdog_s=SHORT_S)
-            stop.set()
-            thread.join()
+            waits = threading.Event()
+            with outsider():
+                execution = run(
+                    lambda: None, [lambda state: waits.wait(), nothing], watchdog_s=SHORT_S
+                )
         assert "could come from outsider, outside the run" in execution.uncontrolled[0]
         assert not execution.complaints
 
@@ -238,13 +261,8 @@ class TestThreadsOutside:
             with state, state:
                 pass
 
-        with controlled():
-            stop = threading.Event()
-            thread = threading.Thread(target=stop.wait)
-            thread.start()
+        with controlled(), outsider():
             found = fails(lambda: threading.Lock(), [twice, nothing], oracle="deadlock")
-            stop.set()
-            thread.join()
         assert found.sentence.startswith("Deadlock: ")
 
 
