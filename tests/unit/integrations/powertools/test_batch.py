@@ -23,7 +23,7 @@ from aws_lambda_powertools.utilities.batch import (
     process_partial_response,
 )
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lmi_runtime.context import enter
@@ -662,9 +662,12 @@ def everybody() -> Iterator[ThreadPoolExecutor]:
 
 batches = st.lists(st.frozensets(st.integers(0, 5), max_size=5), min_size=50, max_size=50)
 
+# To shrink fifty batches takes minutes, and says no more.
+a_few = settings(max_examples=5, deadline=None, phases=[Phase.generate])
+
 
 @given(batches)
-@settings(max_examples=5, deadline=None)
+@a_few
 def test_every_answer_is_of_its_own_batch_in_threads(
     everybody: ThreadPoolExecutor, failing: list[frozenset[int]]
 ) -> None:
@@ -688,7 +691,7 @@ def test_every_answer_is_of_its_own_batch_in_threads(
 
 
 @given(batches)
-@settings(max_examples=5, deadline=None)
+@a_few
 def test_every_answer_is_of_its_own_batch_in_tasks(failing: list[frozenset[int]]) -> None:
     processor = AsyncBatchProcessor(EventType.SQS)
     crowd = TaskCrowd()
