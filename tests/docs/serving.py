@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lmi_runtime.emulator import Answer, Emulator, EmulatorOptions, LocalEnvironment
 from tests.docs.blocks import REPOSITORY
+from tests.support.patience import PATIENCE_S
 
 _CALL = re.compile(
     r"(?P<handler>[\w.]+): (?P<event>.*?)(?: (?P<kind>->|=>) (?P<expected>.*))?\Z", re.DOTALL
@@ -58,7 +59,7 @@ async def serving(
     No rule of the Runtime API may have been broken at the end.
     """
     command = [sys.executable, "-m", "lmi_runtime", handler]
-    options = EmulatorOptions(max_concurrency=4, timeout_s=20, handler=handler)
+    options = EmulatorOptions(max_concurrency=4, timeout_s=int(PATIENCE_S), handler=handler)
     env = {"LMI_VCPUS": "1", "PYTHONPATH": str(REPOSITORY), **(variables or {})}
     async with LocalEnvironment(command, options, env=env, cwd=folder) as environment:
         await _wait_ready(environment)

@@ -25,11 +25,11 @@ from tests.docs.blocks import (
 )
 from tests.docs.servers import SERVERS
 from tests.docs.serving import TRACED, mismatch, read_call, serving
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.system
 
 _LOCAL = "http://127.0.0.1:9000"
-_TIMEOUT_S = 45.0
 
 NOT_RUN = 0
 """How many blocks no test runs. Raise it only with a reason that no emulator can take away."""
@@ -66,7 +66,7 @@ async def _make_calls(calls: list[str], folder: Path, variables: Mapping[str, st
     for text in calls:
         call = read_call(text)
         async with (
-            asyncio.timeout(_TIMEOUT_S),
+            asyncio.timeout(PATIENCE_S),
             serving(call.handler, folder, variables) as emulator,
         ):
             answer = await emulator.invoke(call.event, TRACED)
@@ -75,7 +75,7 @@ async def _make_calls(calls: list[str], folder: Path, variables: Mapping[str, st
 
 async def _run_beside(handler: str, text: str, folder: Path) -> None:
     assert _LOCAL in text, "a block that is served calls the address `lmi run` prints"
-    async with asyncio.timeout(_TIMEOUT_S), serving(handler, folder) as emulator:
+    async with asyncio.timeout(PATIENCE_S), serving(handler, folder) as emulator:
         await asyncio.to_thread(_run, text.replace(_LOCAL, emulator.endpoint_url), folder)
 
 
@@ -99,7 +99,7 @@ def _run(text: str, folder: Path) -> None:
         },
         capture_output=True,
         text=True,
-        timeout=_TIMEOUT_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import EXAMPLES, Block, all_blocks
+from tests.support.patience import PATIENCE_S
 
 STRESS = EXAMPLES / "stress"
 HOME = "/home/you/shop"
@@ -44,7 +45,7 @@ def run(shop: Path, *words: str) -> tuple[int, str]:
         env={**os.environ, "COLUMNS": "88", "PYTHONPATH": str(EXAMPLES.parents[1])},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=4 * PATIENCE_S,
         check=False,
     )
     assert done.returncode in (0, 1, 3), done.stderr
@@ -62,7 +63,6 @@ def same(told: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize(("example", "code"), [("racy", 1), ("mended", 0)])
 def test_report_on_the_site_is_the_one_there_is(shop: Path, example: str, code: int) -> None:
     fill(shop, example)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.repository import REPOSITORY, package_sources, pyproject, rooms
 
 # The one place that makes locks, threads, queues and clocks, and the room that replaces it.
@@ -95,7 +96,11 @@ def test_import_contracts_are_kept() -> None:
         pytest.skip("not run: import-linter is not installed")
     command = "from importlinter.cli import lint_imports_command as c; c(['--no-cache'])"
     done = subprocess.run(
-        [sys.executable, "-c", command], cwd=REPOSITORY, capture_output=True, text=True, timeout=50
+        [sys.executable, "-c", command],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,6 +9,7 @@ import pytest
 
 from lmi_runtime import _sync
 from tests.contract.second_level.conftest import Asked, Time
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +67,7 @@ async def test_a_value_is_there_until_it_expires(asked: Asked, time: Time) -> No
 
     await asked.set("soon", b"v", 0.05)
     time.now_s += 2
-    until_s = _sync.monotonic() + 5
+    until_s = _sync.monotonic() + PATIENCE_S
     while await asked.get("soon") is not None:
         assert _sync.monotonic() < until_s
         await anyio.sleep(0.01)

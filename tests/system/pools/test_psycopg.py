@@ -44,8 +44,8 @@ def pool_of_three(postgres: PostgresServer) -> Iterator[PsycopgPool]:
 def far_pool(postgres: PostgresServer, postgres_proxy: FaultProxy) -> Iterator[PsycopgPool]:
     """One connection, through a network; it is checked before each lease, for as long as may be."""
     dsn = postgres.dsn_through(postgres_proxy.port)
-    options = {"bypass_check_s": 0.0, "io_timeout_s": 2 * PATIENCE_S}
-    pool = Pool(connector(dsn, autocommit=True), max_size=1, **options)
+    far = connector(dsn, autocommit=True)
+    pool = Pool(far, max_size=1, bypass_check_s=0, io_timeout_s=2 * PATIENCE_S)
     yield pool
     pool.close()
 
