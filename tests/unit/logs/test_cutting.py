@@ -30,7 +30,6 @@ def strict(line: bytes) -> Any:
     return json.loads(line, parse_constant=refuse)
 
 
-@few()
 @given(st.dictionaries(texts, json_values, max_size=8), st.integers(3_000, 6_000))
 def test_whatever_is_logged_becomes_one_json_object_below_the_limit(
     fields: dict[str, Any], limit: int
