@@ -61,7 +61,8 @@ class Watchdog:
 
     def __call__(self, run: Scheduler) -> bool:
         """Look; True when the run was given up."""
-        steps = run.points + run.progress + len(run.decisions)
+        # Who sleeps again and again (`polls`) passes no point, and comes to its livelock in time.
+        steps = run.points + run.progress + len(run.decisions) + run.polls
         now = raw.monotonic()
         passed_s, self._looked = min(now - self._looked, _LOOK_S), now
         if run.waits_outside:

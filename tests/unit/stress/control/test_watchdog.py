@@ -152,15 +152,17 @@ class Looks:
         self._watch = Watchdog(2.0, lambda _: True)
         # Nobody runs: whom it would name is not of interest here.
         self._run: Any = SimpleNamespace(
-            points=0, progress=0, waits_outside=False, decisions=[], running=None
+            points=0, progress=0, polls=0, waits_outside=False, decisions=[], running=None
         )
 
-    def until_given_up(self, *, step_every_s: float, cpu: float, most_s: float = 300.0) -> float:
+    def until_given_up(
+        self, *, step_every_s: float, cpu: float, most_s: float = 300.0, steps: str = "points"
+    ) -> float:
         """Real seconds until it gives the run up; infinite if it does not."""
         while self.now_s < most_s:
             self.now_s += 0.05
             self.cpu_s += 0.05 * cpu
-            self._run.points = int(self.now_s / step_every_s)
+            setattr(self._run, steps, int(self.now_s / step_every_s))
             if self._watch(self._run):
                 return self.now_s
         return math.inf
@@ -192,8 +194,10 @@ def test_who_computes_has_more_time(looks: Looks) -> None:
     assert looks.until_given_up(step_every_s=1.0, cpu=0.3) == pytest.approx(60.0, abs=0.5)
 
 
-def test_who_goes_on_may_go_on(looks: Looks) -> None:
-    assert looks.until_given_up(step_every_s=0.01, cpu=0.01) == math.inf
+@pytest.mark.parametrize("steps", ["points", "progress", "polls"])
+def test_who_goes_on_may_go_on(looks: Looks, steps: str) -> None:
+    """Or sleeps again and again: that ends by the number of sleeps, on any machine."""
+    assert looks.until_given_up(step_every_s=0.01, cpu=0.01, steps=steps) == math.inf
 
 
 def test_a_machine_that_stood_still_is_nobodys_fault(looks: Looks) -> None:
