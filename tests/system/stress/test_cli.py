@@ -66,7 +66,7 @@ def lmi(tmp_path: Path) -> Lmi:
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*COMMAND, "stress", *arguments],
+            [*COMMAND, "stress", "--budget", "10m", *arguments],
             cwd=tmp_path,
             env=environment(**variables),
             capture_output=True,

@@ -25,9 +25,9 @@ _SMALL = StressOptions(schedules=40, budget_s=math.inf)
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What gives no sign of life for a fifth of a second is given up."""
-    monkeypatch.setattr(survey, "_FIRST_PATIENCE_S", 0.2)
-    options = functools.partial(RunOptions, watchdog_s=0.2)
+    """What gives no sign of life for a second is given up."""
+    monkeypatch.setattr(survey, "_FIRST_PATIENCE_S", 1.0)
+    options = functools.partial(RunOptions, watchdog_s=1.0)
     monkeypatch.setattr(stressing, "RunOptions", options)
 
 
