@@ -363,6 +363,15 @@ class Aws(Runtime):
         self._address = self._rie.invoke_api
         return self
 
+    def call(self, event: object = None, **how: Any) -> Reply:
+        # Open connections are all that can be seen of polls, and one may be read a moment later.
+        give_up_s = time.monotonic() + PATIENCE_S
+        while True:
+            reply = super().call(event, **how)
+            if reply.error_type != "Runtime.Unavailable" or time.monotonic() > give_up_s:
+                return reply
+            time.sleep(POLL_S)
+
     def wait_ready(self, polls: int) -> None:
         # And one more for the extension that wants to hear of the shutdown.
         extension = 0 if self._slots is None else 1
