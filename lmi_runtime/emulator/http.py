@@ -8,6 +8,7 @@ It is on the path of every measured request, so there is no coroutine and no tas
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections import deque
@@ -396,5 +397,7 @@ class HttpConnection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             return
         if transport.can_write_eof():
-            transport.write_eof()
+            # asyncio's own loop tells of a peer that has reset the connection, uvloop does not.
+            with contextlib.suppress(OSError):
+                transport.write_eof()
         asyncio.get_running_loop().call_later(_LINGER_S, transport.close)

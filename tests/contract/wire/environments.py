@@ -23,7 +23,7 @@ class Start(Protocol):
     def __call__(
         self,
         *,
-        timeout_s: int = 60,
+        timeout_s: int = 120,
         max_concurrency: int = 4,
         program: str | None = None,
     ) -> Wire:
@@ -136,7 +136,7 @@ def embedded(new_loop: Callable[[], Any]) -> Callable[..., EmbeddedWire]:
     """A `Start` for our emulator."""
 
     def start(
-        *, timeout_s: int = 60, max_concurrency: int = 4, program: str | None = None
+        *, timeout_s: int = 120, max_concurrency: int = 4, program: str | None = None
     ) -> EmbeddedWire:
         options = EmulatorOptions(
             timeout_s=timeout_s,
@@ -150,7 +150,7 @@ def embedded(new_loop: Callable[[], Any]) -> Callable[..., EmbeddedWire]:
 
 
 def start_rie(
-    *, timeout_s: int = 60, max_concurrency: int = 4, program: str | None = None
+    *, timeout_s: int = 120, max_concurrency: int = 4, program: str | None = None
 ) -> RieWire:
     """A `Start` for AWS's emulator."""
     command: Sequence[str] | None = None if program is None else ["main.py"]
