@@ -2,8 +2,8 @@
 Imports by whoever needs them first: a cold start pays for what it uses.
 
 What a package exports is imported when it is asked for (`lazily`). Larger modules are imported in
-the functions that use them. Event loops' come with whoever runs a loop; what threads need is
-imported `ahead`, where the thing that they use is made.
+the functions that use them. What requests need is imported `ahead`, where the thing that they
+use is made.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-__all__ = ["ahead", "lazily"]
+__all__ = ["ON_LOOPS", "ahead", "lazily"]
+
+ON_LOOPS = ("anyio", "lmi_runtime._sync.on_asyncio")
+"""What things for tasks need, and not in the first request: that would keep its loop."""
 
 
 def lazily(namespace: dict[str, Any], rooms: Mapping[str, str]) -> Callable[[str], Any]:

@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from lmi_runtime._lazy import ON_LOOPS, ahead
 from lmi_runtime.errors import ConfigurationError
 from lmi_runtime.pools.accounts import statistics_locked
 from lmi_runtime.pools.engine import DEFAULT_MAX_SIZE, Engine
@@ -105,6 +106,8 @@ class Pool(Generic[C]):
             reset_after_cancel=reset_after_cancel,
         )
         connector = _connector(connect, close, check, reset)
+        if connector.asynchronous:
+            ahead(*ON_LOOPS)
         self._sized_by_worker = max_size is None
         self._housekeeping = housekeeping
         name = name or connector.name

@@ -10,6 +10,7 @@ from contextvars import Context
 from typing import IO, Any, Generic, TypeVar, overload
 
 from lmi_runtime import _sync
+from lmi_runtime._lazy import ON_LOOPS, ahead
 from lmi_runtime.context import worker_loop
 from lmi_runtime.errors import PoolError, WrongKindOfCaller
 from lmi_runtime.pools import once, registry
@@ -145,6 +146,7 @@ class AsyncResource(Generic[T]):
     def __init__(self, opener: Callable[[], Awaitable[T]] | Callable[[], AsyncIterator[T]]) -> None:
         from inspect import isasyncgenfunction
 
+        ahead(*ON_LOOPS)
         functools.update_wrapper(self, opener)
         self._opener: Callable[[], Any] = opener
         self._generates = isasyncgenfunction(opener)
