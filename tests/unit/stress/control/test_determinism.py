@@ -145,20 +145,16 @@ def test_nothing_is_left_behind_by_many_runs() -> None:
                 execute(subject, Scripted(()), RunOptions())
         execute(subjects[0], Scripted(()), recorded)
         gc.collect()
-        return len(gc.get_objects()), threading.active_count(), _pages()
+        return len(gc.get_objects()), threading.active_count(), sys.getallocatedblocks()
 
     with controlled():
         runs(40)
-        objects, threads, pages = runs(40)
-        more_objects, more_threads, more_pages = runs(120)
+        objects, threads, blocks = runs(40)
+        more_objects, more_threads, more_blocks = runs(120)
     assert more_objects - objects < 100
     assert more_threads <= threads
-    assert (more_pages - pages) * 4096 < 4_000_000
-
-
-def _pages() -> int:
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) if statm.exists() else 0
+    # Not pages of memory: what other tests of the process left free in them comes and goes.
+    assert more_blocks - blocks < 200
 
 
 def test_no_collector_runs_in_a_run() -> None:
